@@ -1,0 +1,56 @@
+# Every target sets up what it needs by itself, in .venv: `make demo` and `make test` work in a fresh clone.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -euo pipefail -c
+.DEFAULT_GOAL := test
+.DELETE_ON_ERROR:
+
+# A Python to use instead of the first one on PATH that fits: make PYTHON=/path/to/python3.12 test
+PYTHON ?=
+
+VENV := .venv
+BIN := $(VENV)/bin
+STAMP := $(VENV)/.installed.stamp
+# What is to be tested, besides the options of pyproject.toml: make test ARGS="-k restore"
+ARGS ?=
+
+.PHONY: demo test check bench clean
+
+demo: $(STAMP)  ## Run a flow, kill it with -9, resume it, compare
+	$(BIN)/python examples/demo.py
+
+test: $(STAMP)  ## Run all tests but those marked slow
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+check: $(STAMP)  ## Lint, check types and imports, and that the documentation is complete
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy --strict bytewax_state
+	$(BIN)/lint-imports
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_examples.py
+
+bench: $(STAMP)  ## Compare with plain Bytewax: make bench ARGS="--turns 5"
+	$(BIN)/python -m benchmarks $(ARGS)
+
+clean:  ## Remove what the other targets made
+	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis
+
+# Bytewax has wheels for CPython up to 3.12, and none for 3.13. A name on PATH may be a shim of a version that is not
+# there, so each candidate is run before it is taken.
+$(STAMP): pyproject.toml
+	@fits='import sys, venv, ensurepip; sys.exit(not (3, 10) <= sys.version_info[:2] <= (3, 12))'; \
+	found=; \
+	for python in $(or $(PYTHON),$(BIN)/python python3 python3.12 python3.11 python3.10 python); do \
+		if "$$python" -c "$$fits" >/dev/null 2>&1; then found="$$python"; break; fi; \
+	done; \
+	if [ -z "$$found" ]; then \
+		version=$$($(or $(PYTHON),python3) --version 2>&1 | head -n 1 || true); \
+		echo "bytewax_state needs Python 3.10, 3.11 or 3.12 (with venv), as Bytewax does; found: $$version. Say where one is: make PYTHON=/path/to/python3.12 $(or $(MAKECMDGOALS),test)" >&2; \
+		exit 1; \
+	fi; \
+	if [ "$$found" != "$(BIN)/python" ]; then \
+		echo "Setting up $(VENV) with $$("$$found" --version)"; \
+		"$$found" -m venv --clear $(VENV); \
+	fi
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --editable '.[dev]'
+	@touch $@

@@ -1,0 +1,203 @@
+"""Every setting: its variable, type, unit, default and meaning.
+
+Owns reading and judging them, so that a wrong value or a misspelt name ends a run before it begins. It does not own
+what they do. Called by users, `attach` and `run`.
+"""
+
+import difflib
+import json
+import os
+import re
+from collections.abc import Mapping
+from datetime import timedelta
+from pathlib import Path
+from typing import Annotated, Any, Literal
+
+from pydantic import BeforeValidator, Field, ValidationError
+from pydantic_core import ErrorDetails
+from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
+
+from bytewax_state.errors import ConfigError
+
+PREFIX = "BYTEWAX_STATE_"
+
+BACKUP_INTERVAL = "BYTEWAX_RECOVERY_BACKUP_INTERVAL"
+"""Bytewax's own variable, in seconds: how far back a run may have to resume."""
+
+_SIZES = {"": 1, "B": 1} | {
+    f"{letter}{suffix}": base**power
+    for power, letter in enumerate("KMGT", start=1)
+    for suffix, base in (("iB", 1024), ("B", 1000))
+}
+_TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+
+def _setting(default: Any, expected: str, **checks: Any) -> Any:
+    """Declare a setting.
+
+    :arg default: As a user would write it.
+
+    :arg expected: What a value has to be, for the error of one that is not.
+
+    :arg checks: More of what pydantic's `Field` takes.
+
+    """
+    return Field(default, json_schema_extra={"expected": expected}, **checks)
+
+
+def _read_bytes(value: object) -> object:
+    if not isinstance(value, str):
+        return value
+    found = re.fullmatch(r"(\d{1,15}(?:\.\d+)?)\s*([KMGT]?i?B|)", value.strip())
+    if found is None or found[2] not in _SIZES:
+        msg = "no size"
+        raise ValueError(msg)
+    return int(float(found[1]) * _SIZES[found[2]])
+
+
+def _read_duration(value: object) -> object:
+    if isinstance(value, timedelta):
+        return value
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smhd])", value.strip()) if isinstance(value, str) else None
+    if found is None:
+        # Neither a bare number, which has no unit, nor the many formats that pydantic would take.
+        msg = "no duration"
+        raise ValueError(msg)
+    return timedelta(**{_TIMES[found[2]]: float(found[1])})
+
+
+def _read_uri(value: object) -> object:
+    return None if isinstance(value, str) and value.strip().lower() == "none" else value
+
+
+def _read_dir(value: object) -> object:
+    if value == "":
+        msg = "empty"  # which `Path` would take for the working directory
+        raise ValueError(msg)
+    return value
+
+
+def _read_object(value: object) -> object:
+    return json.loads(value) if isinstance(value, str) else value
+
+
+def _default_retention() -> timedelta:
+    """Keep what Bytewax may resume from, where its variable tells."""
+    seconds = os.environ.get(BACKUP_INTERVAL)
+    if seconds is None:
+        return timedelta(hours=1)
+    if not re.fullmatch(r"\d{1,9}", seconds):
+        msg = f"{BACKUP_INTERVAL} is {seconds!r}; expected a whole number of seconds, as Bytewax does"
+        raise ConfigError(msg)
+    return timedelta(seconds=int(seconds))
+
+
+class Settings(BaseSettings):
+    """The settings of a run, or of single steps of it.
+
+    A keyword goes before its variable, and the variable before the default: `Settings(backend="rocksdb")`.
+    """
+
+    model_config = SettingsConfigDict(env_prefix=PREFIX, extra="forbid", frozen=True)
+
+    backend: Literal["heap", "rocksdb"] = _setting("heap", "'heap' or 'rocksdb'")
+    """Where live state is: in memory, or on the local disk with a bounded cache in front."""
+
+    uri: Annotated[str | None, BeforeValidator(_read_uri)] = _setting(
+        ".bytewax-state/snapshots", "a folder or a URL such as file:///data/snapshots, or 'none'", min_length=1
+    )
+    """Where snapshots go; `None` (in the environment: `none`) takes no snapshots."""
+
+    dir: Annotated[Path, BeforeValidator(_read_dir)] = _setting(".bytewax-state/work", "a folder on the local disk")
+    """Local folder for live tables and frozen images; all of it may be lost at any time."""
+
+    key_groups: int = _setting(128, "a whole number from 1 to 4096", ge=1, le=4096)
+    """How many buckets keys hash into; what moves between workers. Fixed for the life of the snapshots."""
+
+    memory: Annotated[int, BeforeValidator(_read_bytes)] = _setting(
+        "256MiB", "a size of at least 1MiB, such as '256MiB' or '2GB'", ge=1 << 20
+    )
+    """Bytes of RocksDB's block cache and memtables, together, in the whole process."""
+
+    cache_entries: int = _setting(100_000, "a whole number, 0 or more", ge=0)
+    """How many live objects a RocksDB store (one step on one worker) keeps in memory."""
+
+    upload_threads: int = _setting(4, "a whole number, 1 or more", ge=1)
+    """How many files a step on a worker uploads, or fetches, at once."""
+
+    retain_snapshots: int = _setting(3, "a whole number, 1 or more", ge=1)
+    """How many of the newest versions of a store stay in any case."""
+
+    retain_for: Annotated[timedelta, BeforeValidator(_read_duration)] = Field(
+        default_factory=_default_retention,
+        ge=timedelta(0),
+        le=timedelta(days=999_999),
+        json_schema_extra={"expected": "a duration such as '90s', '10m', '1h' or '2d'"},
+    )
+    """How long a version stays once a newer one is committed; at least Bytewax's backup interval."""
+
+    codec: Literal["msgpack", "pickle"] = _setting("msgpack", "'msgpack' or 'pickle'")
+    """How values are written; both are read, whatever is set."""
+
+    storage_options: Annotated[dict[str, Any], NoDecode, BeforeValidator(_read_object)] = _setting(
+        {}, "a JSON object of keyword arguments of the storage's fsspec driver", repr=False
+    )
+    """What fsspec's driver for the URI is given."""
+
+    def __init__(self, **values: Any) -> None:
+        """Read and judge the settings.
+
+        :arg values: Those that the environment shall not decide.
+
+        :raises ConfigError: If a value is wrong, or a name unknown, here or in the environment.
+
+        """
+        _check_names(os.environ)
+        try:
+            super().__init__(**values)
+        except ValidationError as ex:
+            # Not as the cause: pydantic shows the values, and options of a storage may be secrets.
+            raise ConfigError("; ".join(_explain(error, values) for error in ex.errors())) from None
+
+
+def variables() -> tuple[str, ...]:
+    """Name the variables of all settings.
+
+    :returns: Names, in the order of the fields.
+
+    """
+    return tuple(f"{PREFIX}{name.upper()}" for name in Settings.model_fields)
+
+
+def _check_names(environ: Mapping[str, str]) -> None:
+    """Refuse a variable that looks like a setting and is none: a typo must not pass for the default."""
+    known = variables()
+    unknown = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
+    if unknown:
+        said = (f"{name} is no setting; {_nearest(name.upper(), known)}" for name in unknown)
+        raise ConfigError("; ".join(said))
+
+
+def _explain(error: ErrorDetails, values: Mapping[str, Any]) -> str:
+    """Say what is wrong: which setting, what was found, what is expected."""
+    name = str(error["loc"][0])
+    if name not in Settings.model_fields:
+        return f"Settings has no {name!r}; {_nearest(name, tuple(Settings.model_fields))}"
+    field = Settings.model_fields[name]
+    variable = f"{PREFIX}{name.upper()}"
+    given = values[name] if name in values else _from_environment(variable)
+    where = f"Settings({name}=...) ({variable})" if name in values else variable
+    found = repr(given) if field.repr else "something else"
+    assert isinstance(field.json_schema_extra, dict)
+    return f"{where} is {found}; expected {field.json_schema_extra['expected']}"
+
+
+def _from_environment(variable: str) -> str | None:
+    """Look a variable up as pydantic does, in upper or lower case."""
+    return next((value for name, value in os.environ.items() if name.upper() == variable), None)
+
+
+def _nearest(name: str, known: tuple[str, ...]) -> str:
+    """Name the known name that was probably meant."""
+    near = max(known, key=lambda one: difflib.SequenceMatcher(None, name, one).ratio())
+    return f"did you mean {near}?"

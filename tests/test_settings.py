@@ -1,0 +1,199 @@
+"""Settings: what is read, and that nothing wrong passes for a default."""
+
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from bytewax_state.errors import ConfigError
+from bytewax_state.settings import Settings, variables
+
+
+def test_the_defaults_need_no_environment() -> None:
+    """They are the documented ones."""
+    assert Settings().model_dump() == {
+        "backend": "heap",
+        "uri": ".bytewax-state/snapshots",
+        "dir": Path(".bytewax-state/work"),
+        "key_groups": 128,
+        "memory": 256 << 20,
+        "cache_entries": 100_000,
+        "upload_threads": 4,
+        "retain_snapshots": 3,
+        "retain_for": timedelta(hours=1),
+        "codec": "msgpack",
+        "storage_options": {},
+    }
+
+
+ENVIRONMENT: dict[str, tuple[str, Any]] = {
+    "backend": ("rocksdb", "rocksdb"),
+    "uri": ("file:///data/snapshots", "file:///data/snapshots"),
+    "dir": ("/data/work", Path("/data/work")),
+    "key_groups": ("4096", 4096),
+    "memory": ("1.5GiB", 3 << 29),
+    "cache_entries": ("0", 0),
+    "upload_threads": ("1", 1),
+    "retain_snapshots": ("1", 1),
+    "retain_for": ("90s", timedelta(seconds=90)),
+    "codec": ("pickle", "pickle"),
+    "storage_options": ('{"auto_mkdir": true}', {"auto_mkdir": True}),
+}
+
+
+def test_every_setting_has_a_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each is read from the environment, and parsed."""
+    assert set(ENVIRONMENT) == set(Settings.model_fields)
+    for name, (text, _) in ENVIRONMENT.items():
+        monkeypatch.setenv(f"BYTEWAX_STATE_{name.upper()}", text)
+    assert Settings().model_dump() == {name: value for name, (_, value) in ENVIRONMENT.items()}
+
+
+def test_a_keyword_goes_before_its_variable(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Code decides where it says something, the environment elsewhere."""
+    monkeypatch.setenv("BYTEWAX_STATE_BACKEND", "rocksdb")
+    monkeypatch.setenv("BYTEWAX_STATE_KEY_GROUPS", "64")
+    settings = Settings(key_groups=8)
+    assert (settings.backend, settings.key_groups) == ("rocksdb", 8)
+
+
+@pytest.mark.parametrize(
+    ("text", "nbytes"),
+    [
+        ("2097152", 2 << 20),
+        ("4MiB", 4 << 20),
+        ("4 MB", 4_000_000),
+        ("1024KiB", 1 << 20),
+        ("1GiB", 1 << 30),
+        ("1GB", 10**9),
+        (3 << 20, 3 << 20),
+    ],
+)
+def test_memory_takes_sizes(text: str | int, nbytes: int) -> None:
+    """With binary and decimal units, or plain bytes."""
+    assert Settings(memory=text).memory == nbytes
+
+
+@pytest.mark.parametrize(
+    ("text", "duration"),
+    [
+        ("90s", timedelta(seconds=90)),
+        ("10m", timedelta(minutes=10)),
+        ("1h", timedelta(hours=1)),
+        ("2d", timedelta(days=2)),
+        ("0s", timedelta(0)),
+        (timedelta(seconds=5), timedelta(seconds=5)),
+    ],
+)
+def test_retention_takes_durations(text: str | timedelta, duration: timedelta) -> None:
+    """With a unit always, as Bytewax's seconds and anyone's minutes look alike."""
+    assert Settings(retain_for=text).retain_for == duration
+
+
+@pytest.mark.parametrize("uri", ["none", "NONE", None])
+def test_none_takes_no_snapshots(uri: str | None) -> None:
+    """The word in the environment, `None` in code."""
+    assert Settings(uri=uri).uri is None
+
+
+WRONG: list[tuple[str, str]] = [
+    ("backend", "rockdb"),
+    ("backend", ""),
+    ("uri", ""),
+    ("dir", ""),
+    ("key_groups", "0"),
+    ("key_groups", "4097"),
+    ("key_groups", "many"),
+    ("memory", "256Mi"),
+    ("memory", "-1GiB"),
+    ("memory", "5"),
+    ("memory", "9" * 400),
+    ("cache_entries", "-1"),
+    ("cache_entries", "1.5"),
+    ("upload_threads", "0"),
+    ("retain_snapshots", "0"),
+    ("retain_for", "3600"),
+    ("retain_for", "-1h"),
+    ("retain_for", "9999999d"),
+    ("codec", "json"),
+]
+
+
+@pytest.mark.parametrize(("name", "value"), WRONG)
+def test_a_wrong_value_is_refused(name: str, value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names the variable, what was found and what is expected, whoever said it."""
+    said = rf"BYTEWAX_STATE_{name.upper()}\)? is '{value}'; expected \S+"
+    with pytest.raises(ConfigError, match=said):
+        Settings(**{name: value})
+    monkeypatch.setenv(f"BYTEWAX_STATE_{name.upper()}", value)
+    with pytest.raises(ConfigError, match=said):
+        Settings()
+
+
+@pytest.mark.parametrize("value", ['{"secret": "hunter2"', '["hunter2"]', "hunter2"])
+def test_wrong_storage_options_are_not_shown(value: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """They may hold secrets, so neither the error nor its causes tell them."""
+    monkeypatch.setenv("BYTEWAX_STATE_STORAGE_OPTIONS", value)
+    with pytest.raises(ConfigError, match=r"BYTEWAX_STATE_STORAGE_OPTIONS.*JSON object") as caught:
+        Settings()
+    assert "hunter2" not in str(caught.getrepr(chain=True, style="value"))
+
+
+def test_storage_options_are_not_in_the_repr() -> None:
+    """Whoever logs the settings logs no secrets."""
+    assert "hunter2" not in repr(Settings(storage_options={"secret": "hunter2"}))
+
+
+def test_all_that_is_wrong_is_said_at_once() -> None:
+    """One run tells everything that there is to fix."""
+    with pytest.raises(ConfigError, match=r"KEY_GROUPS.*; .*CODEC"):
+        Settings(key_groups=0, codec="json")
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("BYTEWAX_STATE_BAKEND", "BYTEWAX_STATE_BACKEND"),
+        ("BYTEWAX_STATE_KEYGROUPS", "BYTEWAX_STATE_KEY_GROUPS"),
+        ("BYTEWAX_STATE_RETAIN", "BYTEWAX_STATE_RETAIN_FOR"),
+        ("bytewax_state_diri", "BYTEWAX_STATE_DIR"),
+    ],
+)
+def test_a_misspelt_variable_is_refused(name: str, near: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would otherwise pass for the default; the nearest known name is told."""
+    monkeypatch.setenv(name, "1")
+    with pytest.raises(ConfigError, match=rf"^{name} is no setting; did you mean {near}\?$"):
+        Settings()
+
+
+def test_a_misspelt_keyword_is_refused() -> None:
+    """As a variable is."""
+    with pytest.raises(ConfigError, match=r"^Settings has no 'keygroups'; did you mean key_groups\?$"):
+        Settings(keygroups=4)
+
+
+def test_the_retention_follows_the_backup_interval(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Bytewax may resume from as far back; what is set explicitly counts more."""
+    monkeypatch.setenv("BYTEWAX_RECOVERY_BACKUP_INTERVAL", "600")
+    assert Settings().retain_for == timedelta(minutes=10)
+    assert "retain_for" not in Settings().model_fields_set
+    assert Settings(retain_for="1d").retain_for == timedelta(days=1)
+
+
+def test_a_wrong_backup_interval_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The error names Bytewax's variable, not ours."""
+    monkeypatch.setenv("BYTEWAX_RECOVERY_BACKUP_INTERVAL", "10m")
+    with pytest.raises(ConfigError, match=r"^BYTEWAX_RECOVERY_BACKUP_INTERVAL is '10m'; expected .* seconds"):
+        Settings()
+
+
+def test_settings_do_not_change() -> None:
+    """A run is judged once, at its start."""
+    with pytest.raises(ValueError, match="frozen"):
+        Settings().key_groups = 4  # type: ignore[misc]
+
+
+def test_variables_are_in_the_order_of_the_fields() -> None:
+    """As the reference lists them."""
+    assert variables()[:2] == ("BYTEWAX_STATE_BACKEND", "BYTEWAX_STATE_URI")
