@@ -1,0 +1,624 @@
+"""Values through the codecs and back, with their exact types; and what damaged bytes do."""
+
+import enum
+import math
+import pickle
+import sys
+import threading
+from array import array
+from collections import Counter, OrderedDict, defaultdict, deque, namedtuple
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import date, datetime, time, timedelta, timezone, tzinfo
+from decimal import Decimal
+from typing import Any, NamedTuple
+from uuid import UUID, SafeUUID
+from zoneinfo import ZoneInfo
+
+import msgpack
+import pytest
+from bytewax.operators.windowing import (
+    UTC_MAX,
+    UTC_MIN,
+    WindowMetadata,
+    _EventClockState,
+    _SessionWindowerState,
+    _SlidingWindowerState,
+    _WindowSnapshot,
+)
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bytewax_state.codecs import MSGPACK, PICKLE, codec, decode
+from bytewax_state.errors import (
+    BytewaxStateError,
+    ConfigError,
+    IncompatibleError,
+    SnapshotCorruptError,
+    UsageError,
+)
+
+CODECS = ("msgpack", "pickle")
+
+
+@dataclass
+class Point:
+    """A plain dataclass."""
+
+    x: Any
+    y: Any = 0
+
+
+@dataclass(frozen=True)
+class Frozen:
+    """A frozen one, which can be a key."""
+
+    x: Any
+    y: Any = 0
+
+
+@dataclass(slots=True)
+class Slotted:
+    """One without `__dict__`."""
+
+    x: Any
+    y: Any = 0
+
+
+@dataclass(frozen=True, slots=True)
+class FrozenSlotted:
+    """One whose `__getstate__` was made by `dataclass`."""
+
+    x: Any
+    y: Any = 0
+
+
+class NamedPair(NamedTuple):
+    """A subclass of tuple."""
+
+    x: Any
+    y: Any
+
+
+PlainPair = namedtuple("PlainPair", "x y")
+
+
+class Colour(enum.Enum):
+    """An enumeration."""
+
+    RED = 1
+
+
+class Size(enum.IntEnum):
+    """A subclass of int."""
+
+    SMALL = 1
+
+
+class Text(str):
+    """A subclass of str."""
+
+    __slots__ = ()
+
+
+class Moment(datetime):
+    """A subclass of datetime."""
+
+
+class Eastern(tzinfo):
+    """A zone that nobody knows."""
+
+    def utcoffset(self, dt: datetime | None) -> timedelta:
+        """Return a constant."""
+        return timedelta(hours=-5)
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by type."""
+        return type(other) is Eastern
+
+    def __hash__(self) -> int:
+        """Hash by type."""
+        return 5
+
+
+class Plain:
+    """A class that is no dataclass."""
+
+    def __init__(self, x: Any) -> None:
+        """Init."""
+        self.x = x
+
+    def __eq__(self, other: object) -> bool:
+        """Compare by state."""
+        return type(other) is Plain and vars(other) == vars(self)
+
+    __hash__ = None  # type: ignore[assignment]
+
+
+class Encoding:
+    """A class that encodes something while it is itself encoded."""
+
+    def __reduce__(self) -> Any:
+        """Encode in the middle of it."""
+        return Encoding, (), SHARED.encode(("inner", [1, 2]))
+
+    def __setstate__(self, state: bytes) -> None:
+        """Keep what was encoded."""
+        self.state = state
+
+
+class Failing:
+    """A class whose instances cannot be read back."""
+
+    def __reduce__(self) -> Any:
+        """Name a function that fails."""
+        return int, ("no number",)
+
+
+SHARED = codec("msgpack")
+
+
+def exact(value: Any) -> Any:
+    """Put a value in terms that are equal only for values of the same types throughout, down to the bits."""
+    kind = type(value)
+    if kind in (list, tuple):
+        return kind, [exact(part) for part in value]
+    if kind in (set, frozenset):
+        return kind, sorted(repr(exact(part)) for part in value)
+    if kind is dict:
+        return kind, [(exact(key), exact(part)) for key, part in value.items()]
+    if kind in (Point, Frozen, Slotted, FrozenSlotted):
+        return kind, exact(value.x), exact(value.y)
+    if kind is float:
+        return kind, "nan" if math.isnan(value) else value.hex()
+    if kind in (datetime, time):
+        return kind, value.replace(tzinfo=None), value.fold, repr(value.tzinfo), type(value.tzinfo)
+    if kind is Decimal:
+        return kind, value.as_tuple()
+    return kind, value
+
+
+def comes_back(value: Any, name: str = "msgpack") -> bool:
+    """Tell whether a value comes back the same."""
+    return bool(exact(decode(codec(name).encode(value))) == exact(value))
+
+
+ZONES = st.one_of(
+    st.none(),
+    st.just(timezone.utc),
+    st.timedeltas(timedelta(hours=-23), timedelta(hours=23)).map(timezone),
+    st.sampled_from(["Europe/Berlin", "America/New_York", "UTC"]).map(ZoneInfo),
+)
+FOLDS = st.sampled_from([0, 1])
+COMPARABLE = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.integers(-(2**200), 2**200),
+    st.floats(allow_nan=False),
+    st.text(st.characters()),
+    st.binary(),
+    st.builds(datetime.replace, st.datetimes(), tzinfo=ZONES, fold=FOLDS),
+    st.builds(time.replace, st.times(), tzinfo=ZONES, fold=FOLDS),
+    st.dates(),
+    st.timedeltas(),
+    st.decimals(allow_nan=False),
+    st.uuids(),
+)
+HASHABLE = st.recursive(
+    COMPARABLE,  # a set with a NaN in it is never equal to another
+    lambda parts: st.one_of(
+        st.tuples(parts, parts),
+        st.frozensets(parts, max_size=3),
+        st.builds(Frozen, parts, parts),
+        st.builds(FrozenSlotted, parts, parts),
+    ),
+    max_leaves=5,
+)
+VALUES = st.recursive(
+    st.one_of(COMPARABLE, st.just(math.nan), st.sampled_from(["NaN", "sNaN1", "-NaN"]).map(Decimal)),
+    lambda parts: st.one_of(
+        st.lists(parts, max_size=4),
+        st.lists(parts, max_size=4).map(tuple),
+        st.sets(HASHABLE, max_size=3),
+        st.frozensets(HASHABLE, max_size=3),
+        st.dictionaries(HASHABLE, parts, max_size=3),
+        st.builds(Point, parts, parts),
+        st.builds(Frozen, parts, parts),
+        st.builds(Slotted, parts, parts),
+        st.builds(FrozenSlotted, parts, parts),
+    ),
+    max_leaves=12,
+)
+
+
+@given(VALUES)
+def test_values_come_back_with_their_exact_types(value: Any) -> None:
+    """What goes in comes out, and a row says which codec to read it with."""
+    for name, tag in (("msgpack", MSGPACK), ("pickle", PICKLE)):
+        data = codec(name).encode(value)
+        assert data[0] in (tag, PICKLE)
+        assert data[1] == 1
+        assert comes_back(value, name)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        None,
+        True,
+        -0.0,
+        math.nan,
+        math.inf,
+        2**63,
+        2**64,
+        -(2**63) - 1,
+        1 << 5000,
+        -(2**64),
+        -128,
+        128,
+        -(2**127),
+        "",
+        "ünï\0",
+        "a" * 70_000,
+        b"\xc4",
+        b"\xff" * 70_000,
+        [],
+        (),
+        set(),
+        frozenset(),
+        {},
+        [[]],
+        ([], (), {}),
+        {None: 1, True: 2, 2.5: 3, (1, 2): 4, b"b": 5, frozenset([1]): 6},
+        {"b": 1, "a": 2},
+        [1, (2, [3, (4,)])],
+        datetime.min,
+        datetime.max,
+        datetime(2024, 10, 27, 2, 30, fold=1),
+        datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=timezone.utc),
+        datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        datetime(2024, 1, 1, tzinfo=timezone(timedelta(hours=-5, minutes=-30))),
+        datetime(2024, 1, 1, tzinfo=timezone(timedelta(0), "Zulu")),
+        time(23, 59, 59, 999_999, fold=1, tzinfo=timezone.utc),
+        timezone.utc,
+        timezone(timedelta(hours=1), "CET"),
+        ZoneInfo("Asia/Tokyo"),
+        date.max,
+        timedelta.min,
+        timedelta.max,
+        Decimal("-0.00"),
+        Decimal("NaN123"),
+        Decimal("-Infinity"),
+        Decimal("1E+999999"),
+        UUID(int=0),
+        Frozen((1, 2), frozenset({Frozen(1)})),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_edges_come_back_without_pickle(value: Any) -> None:
+    """The ends of each type's range are MessagePack too."""
+    assert SHARED.encode(value)[0] == MSGPACK
+    assert comes_back(value)
+
+
+def test_utc_stays_the_same_object() -> None:
+    """Code compares zones by identity."""
+    assert decode(SHARED.encode(datetime.now(timezone.utc))).tzinfo is timezone.utc
+    assert decode(SHARED.encode(timezone.utc)) is timezone.utc
+
+
+BUFFERS: list[Callable[[Any], Any]] = [
+    lambda buffer: buffer,
+    lambda buffer: [buffer],
+    lambda buffer: [b"bytes", [1, {"key": [2.5, buffer]}]],
+    lambda buffer: ({"key": (1, buffer)},),
+    lambda buffer: Point(1, [Slotted(buffer)]),
+    lambda buffer: {1: Frozen({2: buffer})},
+]
+
+
+@pytest.mark.parametrize("size", [0, 1, 300, 70_000])
+@pytest.mark.parametrize("wrap", BUFFERS)
+def test_a_bytearray_does_not_become_bytes(wrap: Callable[[Any], Any], size: int) -> None:
+    """Msgpack takes it for bytes, silently, wherever it is."""
+    assert comes_back(wrap(bytearray(size)))
+
+
+@pytest.mark.parametrize("wrap", BUFFERS)
+def test_a_memoryview_is_refused_rather_than_changed(wrap: Callable[[Any], Any]) -> None:
+    """Msgpack takes it for bytes; pickle takes none."""
+    with pytest.raises(UsageError, match="memoryview"):
+        SHARED.encode(wrap(memoryview(b"bytes")))
+
+
+@pytest.mark.parametrize("value", ["\ud800", ["a\udfff"], {"\ud800": 1}, ("\ud800", b"\xff")], ids=ascii)
+def test_lone_surrogates_come_back(value: Any) -> None:
+    """Such strings come from file names and broken JSON."""
+    assert comes_back(value)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        NamedPair(1, 2),
+        PlainPair(1, NamedPair(2, 3)),
+        Colour.RED,
+        Size.SMALL,
+        Text("text"),
+        Moment(2024, 1, 1, tzinfo=timezone.utc),
+        OrderedDict(b=1, a=2),
+        defaultdict(list, {1: [2]}),
+        Counter("abca"),
+        deque([1, 2], maxlen=3),
+        array("d", [1.5]),
+        range(3),
+        1 + 2j,
+        ...,
+        int,
+        Plain([1, (2,)]),
+        datetime(2024, 1, 1, tzinfo=Eastern()),
+        UUID(int=5, is_safe=SafeUUID.safe),
+        msgpack.Timestamp(1, 2),
+        msgpack.ExtType(5, b"data"),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_other_types_come_back_alone_and_inside(value: Any) -> None:
+    """What MessagePack does not know is pickled, not turned into something near."""
+    for wrapped in (value, [value], (1, value), {"key": value}, Point(value)):
+        back = decode(SHARED.encode(wrapped))
+        assert back == wrapped
+    assert type(back.x) is type(value)
+
+
+def test_safety_of_a_uuid_comes_back() -> None:
+    """Equality does not look at it."""
+    assert decode(SHARED.encode(UUID(int=5, is_safe=SafeUUID.safe))).is_safe is SafeUUID.safe
+
+
+def test_name_of_an_offset_comes_back() -> None:
+    """Equality does not look at it."""
+    assert decode(SHARED.encode(timezone(timedelta(hours=1), "CET"))).tzname(None) == "CET"
+
+
+def test_zone_from_outside_the_cache_comes_back() -> None:
+    """Equality of zones is identity."""
+    back = decode(SHARED.encode(datetime(2024, 7, 1, tzinfo=ZoneInfo.no_cache("Europe/Berlin"))))
+    assert back.tzinfo.key == "Europe/Berlin"
+    assert back.tzinfo is not ZoneInfo("Europe/Berlin")
+
+
+def test_a_zone_that_this_system_lacks_is_named() -> None:
+    """Small images come without time zones."""
+    data = SHARED.encode(ZoneInfo("Europe/Berlin")).replace(b"Berlin", b"Berlyn")
+    with pytest.raises(IncompatibleError, match=r"Europe/Berlyn.*tzdata"):
+        decode(data)
+
+
+def test_numpy_values_come_back() -> None:
+    """Scalars do not become Python numbers."""
+    numpy = pytest.importorskip("numpy")
+    back = decode(SHARED.encode({"scalar": numpy.float64(1.5), "array": numpy.arange(3)}))
+    assert type(back["scalar"]) is numpy.float64
+    assert back["array"].tolist() == [0, 1, 2]
+
+
+@pytest.mark.parametrize("depth", [10, 510, 511, 512, 513, 1000])
+@pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: (value,), lambda value: {1: value}])
+def test_deep_nesting_comes_back(wrap: Callable[[Any], Any], depth: int) -> None:
+    """Msgpack has limits, and the one of packing is above the one of unpacking."""
+    value: Any = 1
+    for _ in range(depth):
+        value = wrap(value)
+    assert_same_depth(decode(encode_deep(value)), value)
+
+
+@pytest.mark.parametrize("depth", range(1020, 1030))
+def test_what_nests_around_the_limit_of_unpacking_can_be_unpacked_if_it_was_packed(depth: int) -> None:
+    """A row that was written can be read; what pickle takes there depends on the version of Python."""
+    value: Any = []
+    for _ in range(depth):
+        value = [value]
+    try:
+        data = encode_deep(value)
+    except UsageError:
+        assert depth > 1022
+    else:
+        assert_same_depth(decode(data), value)
+
+
+def encode_deep(value: Any) -> bytes:
+    """Encode with room for pickle, which counts levels against Python's limit."""
+    limit = sys.getrecursionlimit()
+    sys.setrecursionlimit(20_000)
+    try:
+        return SHARED.encode(value)
+    finally:
+        sys.setrecursionlimit(limit)
+
+
+def assert_same_depth(value: Any, expected: Any) -> None:
+    """Compare without recursion, from the outside in."""
+    while isinstance(expected, (list, tuple, dict)) and expected:
+        assert type(value) is type(expected)
+        assert len(value) == len(expected) == 1
+        value, expected = (one[1] if isinstance(one, dict) else one[0] for one in (value, expected))
+    assert value == expected
+
+
+def test_too_deep_nesting_is_the_flows_error() -> None:
+    """What cannot be pickled either is refused, not half written."""
+    value: Any = []
+    for _ in range(200_000):
+        value = [value]
+    with pytest.raises(UsageError, match="cannot be serialised"):
+        SHARED.encode(value)
+
+
+def test_a_cycle_comes_back() -> None:
+    """Pickle knows how."""
+    value: list[Any] = [1]
+    value.append(value)
+    back = decode(SHARED.encode(value))
+    assert back[1] is back
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize("value", [lambda: 1, [lambda: 1], {"lock": threading.Lock()}, (x for x in ())])
+def test_what_cannot_be_pickled_is_the_flows_error(name: str, value: Any) -> None:
+    """The type is named; the codec goes on working."""
+    with pytest.raises(UsageError, match="cannot be serialised"):
+        codec(name).encode(value)
+    assert comes_back((1, 2), name)
+
+
+def test_encoding_inside_an_encoding_spoils_neither() -> None:
+    """Packing runs code of the user's, which may come back to the codec."""
+    back = decode(SHARED.encode([1, Encoding(), (2, 3)]))
+    assert (back[0], back[2]) == (1, (2, 3))
+    assert decode(back[1].state) == ("inner", [1, 2])
+
+
+def test_one_codec_serves_many_threads() -> None:
+    """All workers of a process encode at once."""
+    failures: list[Any] = []
+
+    def work(number: int) -> None:
+        for turn in range(300):
+            value = {"number": number, "turn": turn, "parts": [(number, Point(turn, Plain(number)))] * 10}
+            if decode(SHARED.encode(value)) != value:
+                failures.append(value)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert failures == []
+
+
+@pytest.mark.parametrize("number", [None, (1, 2)])
+def test_states_of_bytewax_windows_are_not_pickled(number: Any) -> None:
+    """They are what most rows hold."""
+    now = datetime(2024, 1, 1, tzinfo=timezone.utc)
+    meta = WindowMetadata(now, now + timedelta(minutes=1), {1, 2})
+    for windower in (_SlidingWindowerState({1: meta}), _SessionWindowerState(3, {1: meta}, [(0, 1)]), None):
+        snapshot = _WindowSnapshot(_EventClockState(UTC_MIN, UTC_MAX), windower, {1: number}, [((1, "a"), now)])
+        data = SHARED.encode(snapshot)
+        assert decode(data) == snapshot
+        assert pickle.PROTO + b"\x05" not in data
+
+
+def test_sharing_inside_a_value_is_not_kept() -> None:
+    """As the documentation says; pickle keeps it."""
+    shared = [1]
+    back = decode(SHARED.encode([shared, shared]))
+    assert back == [[1], [1]]
+    assert back[0] is not back[1]
+    kept = decode(codec("pickle").encode([shared, shared]))
+    assert kept[0] is kept[1]
+
+
+@pytest.mark.parametrize(
+    ("stored", "value"),
+    [
+        ("010181a36b657995c0c3ffcb4004000000000000c40162", {"key": [None, True, -1, 2.5, b"b"]}),
+        ("010194c700e00192c700df0292c700de03", (1, {2}, frozenset({3}))),
+        ("010192c709fe010000000000000000c709feff0000000000000000", [1 << 64, -(1 << 64)]),
+        ("010192c705fd2d312e3530d8fc00000000000000000000000000000005", [Decimal("-1.50"), UUID(int=5)]),
+        ("010192d6fb07e8021dc70cfaffffffff0000000200000003", [date(2024, 2, 29), timedelta(-1, 2, 3)]),
+        ("0101c70ced0000000000000e1000000000", timezone(timedelta(hours=1))),
+        ("0101c70bf007e8021d01020300000004", datetime(2024, 2, 29, 1, 2, 3, 4)),
+        ("0101c70bef07e8021d01020300000004", datetime(2024, 2, 29, 1, 2, 3, 4, timezone.utc)),
+        ("010192c700dcc707ee01000000000000", time(1, fold=1)),
+        (
+            "010193c700dd92c700dcc70bf007e80a1b021e0000000000c70dec4575726f70652f4265726c696e",
+            datetime(2024, 10, 27, 2, 30, fold=1, tzinfo=ZoneInfo("Europe/Berlin")),
+        ),
+        (
+            "010194c700dbd954627974657761782e6f70657261746f72732e77696e646f77696e673a5f4576656e74436c6f636b537461"
+            "74653a73797374656d5f74696d655f6f665f6d61785f6576656e742c77617465726d61726b5f626173650102",
+            _EventClockState(1, 2),  # type: ignore[arg-type]
+        ),
+        (
+            "010191c739f98005952e000000000000008c086275696c74696e73948c07636f6d706c6578949394473ff000000000000047400000"
+            "0000000000869452942e",
+            [1 + 2j],
+        ),
+        ("020180059509000000000000004b018c01619486942e", (1, "a")),
+    ],
+    ids=lambda value: repr(value)[:40],
+)
+def test_bytes_of_version_1_stay_readable(stored: str, value: Any) -> None:
+    """Rows of older snapshots are read for ever: add to these, never change them."""
+    assert exact(decode(bytes.fromhex(stored))) == exact(value)
+
+
+def test_an_unknown_codec_name_is_the_settings_error() -> None:
+    """The variable is named."""
+    with pytest.raises(ConfigError, match="BYTEWAX_STATE_CODEC"):
+        codec("json")
+
+
+@pytest.mark.parametrize("data", [b"\x00\x01\xc0", b"\x03\x01\xc0", b"\xff\xff", b"\x01\x02\xc0", b"\x02\x02N."])
+def test_an_unknown_tag_or_newer_version_is_incompatible(data: bytes) -> None:
+    """Bytes of a newer version are not guessed at."""
+    with pytest.raises(IncompatibleError, match=r"expected .*version of this package"):
+        decode(data)
+
+
+@pytest.mark.parametrize(
+    "data", [b"", b"\x01", b"\x02", b"\x01\x01", b"\x02\x01", b"\x01\x01\xc0\xc0", b"\x01\x01\xc1"]
+)
+def test_cut_or_extended_bytes_are_corrupt(data: bytes) -> None:
+    """Nothing is read as something else."""
+    with pytest.raises(SnapshotCorruptError):
+        decode(data)
+
+
+@given(st.binary(max_size=60))
+def test_arbitrary_bytes_raise_no_error_but_ours(data: bytes) -> None:
+    """Whatever is in a row, the handler knows the error."""
+    try:
+        decode(b"\x01\x01" + data)
+        decode(data)
+    except BytewaxStateError:
+        pass
+
+
+@given(VALUES, st.sampled_from(CODECS), st.data())
+def test_cut_values_raise_no_error_but_ours(value: Any, name: str, data: st.DataObject) -> None:
+    """A cut row is told."""
+    encoded = codec(name).encode(value)
+    with pytest.raises(BytewaxStateError):
+        decode(encoded[: data.draw(st.integers(0, len(encoded) - 1))])
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_class_that_fails_while_unpickled_is_corrupt(name: str) -> None:
+    """Its own error is the cause."""
+    with pytest.raises(SnapshotCorruptError, match="no number") as caught:
+        decode(codec(name).encode([Failing()]))
+    assert isinstance(caught.value.__cause__, ValueError)
+
+
+@pytest.mark.parametrize("name", CODECS)
+@pytest.mark.parametrize(
+    "value", [Point(1), Plain(1), NamedPair(1, 2), Colour.RED], ids=lambda value: type(value).__name__
+)
+def test_a_class_that_is_gone_is_named(name: str, value: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flow was changed under its state."""
+    data = codec(name).encode({"key": value})
+    monkeypatch.delattr(sys.modules[__name__], type(value).__name__)
+    with pytest.raises(IncompatibleError, match=type(value).__name__):
+        decode(data)
+
+
+@pytest.mark.parametrize("name", CODECS)
+def test_a_module_that_is_gone_is_named(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The flow's package was renamed."""
+    data = codec(name).encode((Point(1),))
+    renamed = data.replace(Point.__module__.encode(), b"z" * len(Point.__module__))
+    with pytest.raises(IncompatibleError, match=f"zzz.*{Point.__qualname__}"):
+        decode(renamed)
