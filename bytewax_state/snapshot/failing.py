@@ -1,0 +1,172 @@
+"""What storages have in common: how they fail, and how they bring an object onto the local disk.
+
+Owns which errors of the disk, or of a driver, become which of ours, and which of them may be over at the next try. It
+does not own when to try again (`storage`). Called by `folder` and `bucket`.
+"""
+
+import errno
+import hashlib
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bytewax_state.errors import BytewaxStateError, ConflictError, StorageError
+
+__all__ = ["BLOCK", "TEMPORARY", "TransientError", "check_name", "conflict", "failing", "fetch"]
+
+BLOCK = 8 << 20
+"""How many bytes of a file are in memory at once."""
+
+TEMPORARY = ".tmp-"
+"""How the names of temporary files begin. No name of an object has a part that begins with a dot."""
+
+_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
+_WRONG = frozenset(
+    {
+        errno.ENOENT,
+        errno.EEXIST,
+        errno.ENOTDIR,
+        errno.EISDIR,
+        errno.ENAMETOOLONG,
+        errno.ELOOP,
+        errno.EFBIG,
+        errno.EINVAL,
+    }
+)
+_HOPELESS = (
+    *(FileNotFoundError, PermissionError),
+    *(ArithmeticError, AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError),
+)
+_HOPEFUL_STATUS = frozenset({408, 429})
+
+
+class TransientError(StorageError):
+    """The storage failed in a way that may be over at the next try."""
+
+
+def check_name(name: str, url: str) -> None:
+    """Refuse a name that could lead out of a storage.
+
+    :arg name: Name of an object.
+
+    :arg url: URL of the storage.
+
+    :raises StorageError: If it is one.
+
+    """
+    if any(part in {"", ".", ".."} or part.startswith(TEMPORARY) for part in name.split("/")):
+        msg = f"{name!r} cannot be the name of an object in {url}; names are made by the layout"
+        raise StorageError(msg)
+
+
+@contextmanager
+def failing(verb: str, what: str, hide: Callable[[str], str], *, missing: bool) -> Iterator[None]:
+    """Turn what the disk or a driver raises into our errors.
+
+    :arg verb: What is being done.
+
+    :arg what: To which object.
+
+    :arg hide: Takes what is secret out of a text. Where there is some, the original error is not shown.
+
+    :arg missing: Whether `FileNotFoundError` is an answer, rather than an error.
+
+    """
+    try:
+        yield
+    except BytewaxStateError:
+        raise
+    except Exception as ex:  # noqa: BLE001  # a driver may raise anything
+        if missing and isinstance(ex, FileNotFoundError):
+            raise FileNotFoundError(errno.ENOENT, "No such object", what) from None
+        text = str(ex) or type(ex).__name__
+        shown = hide(text)
+        kind = TransientError if _is_transient(ex) else StorageError
+        msg = f"cannot {verb} {what}: {shown}; {_advice(ex)}"
+        raise kind(msg) from (ex if shown == text else None)
+
+
+def _is_transient(ex: Exception) -> bool:
+    if isinstance(ex, _HOPELESS) or (isinstance(ex, OSError) and ex.errno in _FULL | _DENIED | _WRONG):
+        return False
+    status = getattr(ex, "code", None) or getattr(ex, "status", None)
+    return not (isinstance(status, int) and 400 <= status < 500 and status not in _HOPEFUL_STATUS)
+
+
+def _advice(ex: Exception) -> str:
+    number = ex.errno if isinstance(ex, OSError) else None
+    if number in _FULL:
+        return "free some space there, or set BYTEWAX_STATE_URI to a place that has some"
+    if number in _DENIED or isinstance(ex, PermissionError):
+        return "let this user read and write there, or set BYTEWAX_STATE_URI to a place where it may"
+    if _is_transient(ex):
+        return "start again when the storage is back"
+    return "check BYTEWAX_STATE_URI and BYTEWAX_STATE_STORAGE_OPTIONS"
+
+
+def conflict(url: str, name: str) -> ConflictError:
+    """Make the error for an object that exists already, with another content.
+
+    :arg url: URL of the storage.
+
+    :arg name: Name of the object.
+
+    :returns: Error.
+
+    """
+    msg = (
+        f"{url}/{name} exists already, with other bytes: another run writes to the same store, or somebody copied "
+        "objects here; end the other run, or set BYTEWAX_STATE_URI to a place of its own"
+    )
+    return ConflictError(msg)
+
+
+def fetch(blocks: Iterable[bytes], local: Path) -> str:
+    """Write an object into a new local file.
+
+    :arg blocks: Its content.
+
+    :arg local: File; on failure there is none.
+
+    :returns: SHA-256, in hexadecimal.
+
+    :raises StorageError: If the local disk is full or fails.
+
+    """
+    digest = hashlib.sha256()
+    try:
+        with _local(local):
+            local.unlink(missing_ok=True)  # it may be linked elsewhere, too
+            file = local.open("xb")
+        with _closing(file, local):
+            for block in blocks:
+                digest.update(block)
+                with _local(local):
+                    file.write(block)
+    except BaseException:
+        with suppress(OSError):
+            local.unlink()
+        raise
+    return digest.hexdigest()
+
+
+@contextmanager
+def _closing(file: BinaryIO, local: Path) -> Iterator[None]:
+    """Close a local file behind, which may still write."""
+    try:
+        yield
+    finally:
+        with _local(local):
+            file.close()
+
+
+@contextmanager
+def _local(path: Path) -> Iterator[None]:
+    """Tell the local disk's errors from those of the storage."""
+    try:
+        yield
+    except OSError as ex:
+        msg = f"cannot write {path}: {ex}; free some space there, or set BYTEWAX_STATE_DIR to a folder that has some"
+        raise StorageError(msg) from ex

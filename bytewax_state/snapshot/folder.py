@@ -1,0 +1,153 @@
+"""A folder of this machine, or one that it has mounted, as a storage of objects that are written once.
+
+Owns how an object comes to be on a disk: durably, and all at once or not at all. It does not own what errors mean
+(`failing`). Made by `storage`, for a folder or a `file://` URL.
+"""
+
+import filecmp
+import itertools
+import os
+import stat
+from collections.abc import Iterable, Iterator
+from contextlib import AbstractContextManager, contextmanager, suppress
+from pathlib import Path
+from typing import BinaryIO
+
+from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch
+
+__all__ = ["Folder"]
+
+
+class Folder:
+    """A storage in a folder of this machine, or of one that it has mounted.
+
+    An object is written to a temporary file first and then linked under its name, which fails if the name is taken.
+    What a killed process leaves is a temporary file, which no list shows and nobody waits for.
+    """
+
+    def __init__(self, root: Path) -> None:
+        """Init.
+
+        :arg root: Folder, absolute; made with the first object.
+
+        """
+        self.url = f"file://{root}".rstrip("/")
+        self._root = root
+
+    def put(self, name: str, data: bytes) -> None:
+        """See `Storage.put`."""
+        path = self._path(name)
+        with self._failing("write", name):
+            with _temporary(path.parent) as (temporary, file):
+                file.write(data)
+                made = _link(temporary, file, path)
+            _sync(path.parent)
+            taken = not made and path.read_bytes() != data
+        if taken:
+            raise conflict(self.url, name)
+
+    def put_file(self, local: Path, name: str) -> None:
+        """See `Storage.put_file`."""
+        path = self._path(name)
+        with self._failing("write", name):
+            with local.open("rb") as source, _temporary(path.parent) as (temporary, file):
+                # Not linked: what happens to the file must not happen to the object.
+                for block in iter(lambda: source.read(BLOCK), b""):
+                    file.write(block)
+                made = _link(temporary, file, path)
+            _sync(path.parent)
+            taken = not made and not filecmp.cmp(local, path, shallow=False)
+        if taken:
+            raise conflict(self.url, name)
+
+    def get(self, name: str) -> bytes:
+        """See `Storage.get`."""
+        with self._failing("read", name, missing=True):
+            return self._path(name).read_bytes()
+
+    def get_file(self, name: str, local: Path) -> str:
+        """See `Storage.get_file`."""
+        with self._failing("read", name, missing=True), self._path(name).open("rb") as source:
+            return fetch(iter(lambda: source.read(BLOCK), b""), local)
+
+    def size(self, name: str) -> int | None:
+        """See `Storage.size`."""
+        try:
+            with self._failing("look at", name, missing=True):
+                found = self._path(name).stat()
+        except FileNotFoundError:
+            return None
+        return found.st_size if stat.S_ISREG(found.st_mode) else None
+
+    def list(self, prefix: str) -> list[str]:
+        """See `Storage.list`."""
+        names: list[str] = []
+        with self._failing("list", prefix):
+            # Links are followed: a part of the storage may have been moved to another disk.
+            below = self._path(prefix) if prefix else self._root
+            for folder, _, files in os.walk(below, onerror=_unless_gone, followlinks=True):
+                here = Path(folder).relative_to(self._root)
+                names.extend((here / file).as_posix() for file in files if not file.startswith(TEMPORARY))
+        return sorted(names)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See `Storage.delete`."""
+        for name in names:
+            with self._failing("delete", name):
+                self._path(name).unlink(missing_ok=True)
+
+    def _path(self, name: str) -> Path:
+        check_name(name, self.url)
+        return self._root / name
+
+    def _failing(self, verb: str, name: str, *, missing: bool = False) -> AbstractContextManager[None]:
+        return failing(verb, f"{self.url}/{name}", str, missing=missing)
+
+
+@contextmanager
+def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
+    """Make a new file in a folder, and remove its name behind."""
+    _make(folder)
+    for number in itertools.count():
+        path = folder / f"{TEMPORARY}{os.getpid()}-{number}"
+        with suppress(FileExistsError):  # another thread's, or left by a process that was killed
+            file = path.open("xb")
+            break
+    try:
+        with file:
+            yield path, file
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _link(temporary: Path, file: BinaryIO, path: Path) -> bool:
+    """Give a file its name, once its content is durable; `False` if that is taken."""
+    file.flush()
+    os.fsync(file.fileno())
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    return True
+
+
+def _make(folder: Path) -> None:
+    """Make a folder, durably, with those above it."""
+    if not folder.is_dir():
+        _make(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _sync(folder: Path) -> None:
+    """Make the names in a folder durable."""
+    number = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        os.fsync(number)
+    finally:
+        os.close(number)
+
+
+def _unless_gone(ex: OSError) -> None:
+    if not isinstance(ex, FileNotFoundError):
+        raise ex

@@ -1,0 +1,263 @@
+"""Makes and parses the name of every object in the storage, and of every folder on the local disk.
+
+Owns the two trees below, and that two ids never share a name. It does not own what lies under a name.
+Called by everything that reads or writes a snapshot.
+
+    <BYTEWAX_STATE_URI>/
+      <flow_id>/steps/<step_id>/
+        <store_id>/                      one execution of one step on one worker
+          000000000000.manifest          version 0: the claim
+          000000000001.manifest          version 1
+          files/000008.sst
+
+    <BYTEWAX_STATE_DIR>/
+      <flow_id>/<step_id>/
+        worker-000.lock                  held by the run that uses worker index 0
+        <store_id>/live/                 the open table
+        <store_id>/frozen/000000000001/  frozen images
+"""
+
+import hashlib
+import re
+from datetime import datetime, timezone
+from pathlib import Path
+from typing import NamedTuple
+from urllib.parse import quote
+
+__all__ = [
+    "ManifestName",
+    "component",
+    "file_name",
+    "file_path",
+    "frozen_dir",
+    "is_local_name",
+    "is_store_id",
+    "live_dir",
+    "local_stores",
+    "lock_path",
+    "manifest_name",
+    "new_store_id",
+    "parse_file_path",
+    "parse_manifest_name",
+    "step_prefix",
+    "store_dir",
+    "store_prefix",
+]
+
+LONGEST = 200
+"""Most bytes of a component: file systems take 255, and a lock or a temporary file may want a few more."""
+
+_DIGEST = 32
+
+_STORE_ID = re.compile(r"[0-9A-Z]{1,64}-w([0-9]{3,9})-[0-9a-f]{8,64}")
+_LOCAL_NAME = re.compile(r"[0-9]{1,20}\.sst")
+_MANIFEST = re.compile(r"([0-9]{12,19})\.manifest")
+
+
+class ManifestName(NamedTuple):
+    """The parts of a manifest's name."""
+
+    flow: str
+    """As in the name: `component` of the flow's id."""
+    step: str
+    """As in the name: `component` of the step's id."""
+    store_id: str
+    version: int
+
+
+def component(name: str) -> str:
+    """Make one part of a path of an id. Different ids give different parts, and none is `.`, `..`, empty or hidden.
+
+    :arg name: Flow or step id; any text.
+
+    :returns: The id, percent-encoded; a long one is cut, with a digest of the whole behind. `=` is in no encoded id,
+        so it marks what is not the id itself.
+
+    """
+    text = quote(name, safe="", errors="surrogatepass")
+    if text.startswith("."):
+        text = f"%2E{text[1:]}"
+    if len(text) > LONGEST:
+        digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
+        return f"{text[: LONGEST - _DIGEST - 1]}={digest}"
+    return text or "="
+
+
+def new_store_id(now: datetime, worker_index: int, random_bytes: bytes) -> str:
+    """Make the id of a store: it sorts by time, and nobody has it already.
+
+    :arg now: Current time, with its zone.
+
+    :arg worker_index: Index of the worker.
+
+    :arg random_bytes: At least 4.
+
+    :returns: Such as `20261124T081500123456Z-w000-ab12cd34`.
+
+    """
+    assert now.tzinfo is not None
+    store_id = f"{now.astimezone(timezone.utc):%Y%m%dT%H%M%S%fZ}-w{worker_index:03}-{random_bytes.hex()}"
+    assert is_store_id(store_id), store_id
+    return store_id
+
+
+def is_store_id(text: str) -> bool:
+    """Tell whether a text is a store's id, and so safe in a path."""
+    return _STORE_ID.fullmatch(text) is not None
+
+
+def is_local_name(text: str) -> bool:
+    """Tell whether a text is the local name of an SST, such as `000008.sst`."""
+    return _LOCAL_NAME.fullmatch(text) is not None
+
+
+def step_prefix(flow_id: str, step_id: str) -> str:
+    """Name the folder of a step in the storage.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :returns: Name, without a slash at its end.
+
+    """
+    return f"{component(flow_id)}/steps/{component(step_id)}"
+
+
+def store_prefix(flow_id: str, step_id: str, store_id: str) -> str:
+    """Name the folder of a store in the storage; see `step_prefix`."""
+    return f"{step_prefix(flow_id, step_id)}/{store_id}"
+
+
+def manifest_name(flow_id: str, step_id: str, store_id: str, version: int) -> str:
+    """Name a manifest.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :arg store_id: Store.
+
+    :arg version: Version; 0 is the claim. Names sort as versions do.
+
+    :returns: Name of the object.
+
+    """
+    return f"{store_prefix(flow_id, step_id, store_id)}/{version:012}.manifest"
+
+
+def parse_manifest_name(name: str) -> ManifestName | None:
+    """Take the name of a manifest apart.
+
+    :arg name: Name of any object.
+
+    :returns: Its parts; `None` if it is not the name of a manifest.
+
+    """
+    parts = name.split("/")
+    if len(parts) != 5 or parts[1] != "steps" or not is_store_id(parts[3]):
+        return None
+    found = _MANIFEST.fullmatch(parts[4])
+    if found is None or f"{int(found[1]):012}" != found[1]:
+        return None
+    return ManifestName(parts[0], parts[2], parts[3], int(found[1]))
+
+
+def file_path(store_id: str, local: str) -> str:
+    """Name an SST below its step, as manifests do.
+
+    :arg store_id: The store that wrote it.
+
+    :arg local: Its local name.
+
+    :returns: Path.
+
+    """
+    return f"{store_id}/files/{local}"
+
+
+def parse_file_path(path: str) -> tuple[str, str] | None:
+    """Take the path of an SST below its step apart.
+
+    :arg path: Any text.
+
+    :returns: The store that wrote it, and its local name there; `None` if it is no such path.
+
+    """
+    parts = path.split("/")
+    if len(parts) != 3 or parts[1] != "files" or not is_store_id(parts[0]) or not is_local_name(parts[2]):
+        return None
+    return parts[0], parts[2]
+
+
+def file_name(flow_id: str, step_id: str, store_id: str, local: str) -> str:
+    """Name an SST.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :arg store_id: The store that wrote it.
+
+    :arg local: Its local name, such as `000008.sst`.
+
+    :returns: Name of the object.
+
+    """
+    return f"{step_prefix(flow_id, step_id)}/{file_path(store_id, local)}"
+
+
+def store_dir(root: Path, flow_id: str, step_id: str, store_id: str) -> Path:
+    """Name the local folder of a store.
+
+    :arg root: Local folder of all stores.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :arg store_id: Store.
+
+    :returns: Path.
+
+    """
+    return _step_dir(root, flow_id, step_id) / store_id
+
+
+def live_dir(root: Path, flow_id: str, step_id: str, store_id: str) -> Path:
+    """Name the folder of a store's open table; see `store_dir`."""
+    return store_dir(root, flow_id, step_id, store_id) / "live"
+
+
+def frozen_dir(root: Path, flow_id: str, step_id: str, store_id: str, version: int) -> Path:
+    """Name the folder of a store's frozen image of a version; see `store_dir`."""
+    return store_dir(root, flow_id, step_id, store_id) / "frozen" / f"{version:012}"
+
+
+def lock_path(root: Path, flow_id: str, step_id: str, worker_index: int) -> Path:
+    """Name the file that the run which uses a worker index holds; see `store_dir`."""
+    return _step_dir(root, flow_id, step_id) / f"worker-{worker_index:03}.lock"
+
+
+def local_stores(root: Path, flow_id: str, step_id: str, worker_index: int) -> list[str]:
+    """List the stores that have a local folder.
+
+    :arg root: Local folder of all stores.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :arg worker_index: Only stores that this worker index made.
+
+    :returns: Store ids, oldest first.
+
+    """
+    folder = _step_dir(root, flow_id, step_id)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    matches = (_STORE_ID.fullmatch(name) for name in names)
+    return sorted(found[0] for found in matches if found is not None and int(found[1]) == worker_index)
+
+
+def _step_dir(root: Path, flow_id: str, step_id: str) -> Path:
+    return root / component(flow_id) / component(step_id)

@@ -1,0 +1,122 @@
+"""A ref: the few bytes that Bytewax keeps for a key group, which say where the group's state is.
+
+Owns their format. It does not own what they point to (`manifest`), nor whether that is still there (`restore`).
+Called by the dataflow, at every snapshot and resume, and by what looks into Bytewax's recovery partitions.
+
+    magic BWSR | format | version | group | key groups | store id … | 8 bytes of digest
+"""
+
+import struct
+from dataclasses import dataclass
+
+from bytewax_state.errors import IncompatibleError, SnapshotCorruptError, UsageError
+from bytewax_state.keygroups import MAX_KEY_GROUPS
+from bytewax_state.snapshot.layout import is_store_id
+from bytewax_state.snapshot.manifest import digest
+
+__all__ = ["FORMAT", "MAGIC", "Ref", "decode_ref", "is_ref"]
+
+MAGIC = b"BWSR"
+
+FORMAT = 1
+"""The newest format of a ref; all up to it are read."""
+
+_HEAD = struct.Struct(">4sBQHH")
+_DIGEST = 8
+
+
+@dataclass(frozen=True, slots=True)
+class Ref:
+    """Where the state of a key group is."""
+
+    store_id: str
+    version: int
+    """Version of the store that holds it."""
+    group: int
+    key_groups: int
+    """How many key groups the step has."""
+
+    def encode(self, flow_id: str, step_id: str) -> bytes:
+        """Make the bytes that Bytewax keeps.
+
+        :arg flow_id: Flow.
+
+        :arg step_id: Full id of the core step; for another one the bytes are no good.
+
+        :returns: About 60 bytes.
+
+        """
+        head = _HEAD.pack(MAGIC, FORMAT, self.version, self.group, self.key_groups)
+        data = head + self.store_id.encode("ascii")
+        return data + _sign(data, flow_id, step_id)
+
+
+def is_ref(value: object) -> bool:
+    """Tell whether a value that Bytewax kept is a ref, in any format, sound or not.
+
+    :arg value: Any value.
+
+    :returns: Whether it is; a row of plain Bytewax is not.
+
+    """
+    return isinstance(value, bytes) and value.startswith(MAGIC)
+
+
+def decode_ref(value: object, flow_id: str, step_id: str) -> Ref:
+    """Read what Bytewax kept for a key group.
+
+    :arg value: What Bytewax gives a logic to resume from.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :returns: Ref.
+
+    :raises UsageError: If it is not a ref at all, such as a row of plain Bytewax.
+
+    :raises IncompatibleError: If it is a ref of a newer format.
+
+    :raises SnapshotCorruptError: If it is damaged, or another flow's or step's.
+
+    """
+    if not isinstance(value, bytes) or not is_ref(value):
+        msg = (
+            f"step {step_id!r} is to resume from a value of type {type(value).__qualname__}, expected a ref: "
+            "this looks like a row of plain Bytewax. Start with an empty recovery directory, run this flow without "
+            "bytewax_state, or convert the directory with `bytewax-state import` if this version has that command"
+        )
+        raise UsageError(msg)
+    found = value[len(MAGIC)] if len(value) > len(MAGIC) else 0
+    if found > FORMAT:
+        msg = (
+            f"a ref of step {step_id!r} has format {found}, and this version of bytewax_state reads formats up to "
+            f"{FORMAT}; upgrade bytewax_state, or resume from an older copy of the recovery directory"
+        )
+        raise IncompatibleError(msg)
+    ref = _parse(value, flow_id, step_id)
+    if ref is None:
+        msg = (
+            f"a ref of {len(value)} bytes that step {step_id!r} of flow {flow_id!r} is to resume from is damaged, or "
+            "belongs to another flow or step: its digest does not match. Check that the recovery directory is that of "
+            "this flow, or resume from an older copy of it"
+        )
+        raise SnapshotCorruptError(msg)
+    return ref
+
+
+def _parse(value: bytes, flow_id: str, step_id: str) -> Ref | None:
+    data, signature = value[:-_DIGEST], value[-_DIGEST:]
+    if len(data) < _HEAD.size or _sign(data, flow_id, step_id) != signature:
+        return None
+    _, found, version, group, key_groups = _HEAD.unpack_from(data)
+    store_id = data[_HEAD.size :].decode("ascii", "replace")
+    sound = found == FORMAT and group < key_groups <= MAX_KEY_GROUPS and is_store_id(store_id)
+    return Ref(store_id, version, group, key_groups) if sound else None
+
+
+def _sign(data: bytes, flow_id: str, step_id: str) -> bytes:
+    """Digest a ref together with its flow and step, each with its length in front, so that they cannot be shifted."""
+    names = (name.encode("utf-8", "surrogatepass") for name in (flow_id, step_id))
+    context = b"".join(struct.pack(">I", len(name)) + name for name in names)
+    return digest(b"ref" + context + data)[:_DIGEST]

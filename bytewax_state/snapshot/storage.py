@@ -1,0 +1,295 @@
+"""The storage of snapshots: a few verbs on named objects, each of which is written once and never changed.
+
+Owns what the verbs promise, which storage a URI means, and when a verb is tried again. It does not own the names
+(`layout`), nor how a disk or a driver does it (`folder`, `bucket`). Called by the verbs that publish, restore, delete.
+"""
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Protocol, TypeVar
+
+import fsspec
+import tenacity
+from fsspec.core import url_to_fs
+
+from bytewax_state.errors import ConfigError
+from bytewax_state.snapshot.bucket import Bucket, Memory
+from bytewax_state.snapshot.failing import TransientError
+from bytewax_state.snapshot.folder import Folder
+
+__all__ = ["Retrying", "Storage", "TransientError", "open_storage"]
+
+logger = logging.getLogger("bytewax_state")
+
+T = TypeVar("T")
+
+ATTEMPTS = 6
+"""How often a verb is tried in all: over half a minute, on top of what the driver itself does."""
+
+WAIT = tenacity.wait_exponential(multiplier=1, max=30)
+
+_LOCAL = frozenset({"file", "local"})
+
+_EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure", "az": "azure"}
+"""Scheme to the extra of this package that brings its driver."""
+
+_ACCOUNTS = frozenset({"abfs", "abfss", "az"})
+"""Schemes with a container, rather than a secret, in front of the `@`."""
+
+_URI = re.compile(
+    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/]*)@)?(?P<rest>[^?]*)(?P<query>\?.*)?", re.DOTALL
+)
+_SECRET = re.compile(r"secret|password|token|key|credential|connection_string|sas", re.IGNORECASE)
+
+
+class Storage(Protocol):
+    """Objects under names such as `flow/steps/flow.sum/…/000000000001.manifest`.
+
+    All of them may be called from any thread.
+    """
+
+    @property
+    def url(self) -> str:
+        """Where it is, to show to the user: no secrets, and no slash at its end."""
+
+    def put(self, name: str, data: bytes) -> None:
+        """Make an object, unless it exists.
+
+        :arg name: Its name.
+
+        :arg data: Its content.
+
+        :raises ConflictError: If it exists with another content. With the same it is taken for one's own, of which the
+            reply was lost.
+
+        :raises StorageError: If it cannot be written, for good; part of it is then never seen under its name.
+
+        """
+
+    def put_file(self, local: Path, name: str) -> None:
+        """Make an object, unless it exists, of a local file; see `put`.
+
+        :arg local: File.
+
+        :arg name: Name of the object.
+
+        """
+
+    def get(self, name: str) -> bytes:
+        """Read an object.
+
+        :arg name: Its name.
+
+        :returns: Its content.
+
+        :raises FileNotFoundError: If there is none.
+
+        :raises StorageError: If it cannot be read.
+
+        """
+
+    def get_file(self, name: str, local: Path) -> str:
+        """Copy an object into a local file; see `get`.
+
+        :arg name: Name of the object.
+
+        :arg local: File; on failure there is none.
+
+        :returns: SHA-256 of what was read, in hexadecimal.
+
+        """
+
+    def size(self, name: str) -> int | None:
+        """Tell the size of an object.
+
+        :arg name: Its name.
+
+        :returns: Bytes; `None` if there is no such object.
+
+        :raises StorageError: If the storage cannot tell.
+
+        """
+
+    def list(self, prefix: str) -> list[str]:
+        """List objects.
+
+        :arg prefix: Name of a folder; empty for the whole storage.
+
+        :returns: Names of all objects below it, as the other verbs take them, sorted; empty if there is no such folder.
+
+        :raises StorageError: If not all of it can be listed.
+
+        """
+
+    def delete(self, names: Iterable[str]) -> None:
+        """Delete objects, in any order.
+
+        :arg names: Names; those that do not exist are left at that.
+
+        :raises StorageError: If one cannot be deleted; the others may be.
+
+        """
+
+
+class Retrying:
+    """A storage that tries again where there is hope."""
+
+    def __init__(
+        self,
+        storage: Storage,
+        attempts: int,
+        wait: tenacity.wait.WaitBaseT,
+        sleep: Callable[[float], None],
+    ) -> None:
+        """Init.
+
+        :arg storage: Does the work, and raises `TransientError` where there is hope.
+
+        :arg attempts: How often a verb is tried in all.
+
+        :arg wait: How long to wait before each but the first.
+
+        :arg sleep: Waits some seconds.
+
+        """
+        self.url = storage.url
+        self._storage = storage
+        self._again = tenacity.Retrying(
+            retry=tenacity.retry_if_exception_type(TransientError),
+            stop=tenacity.stop_after_attempt(attempts),
+            wait=wait,
+            sleep=sleep,
+            before_sleep=_tell,
+            reraise=True,
+        )
+
+    def put(self, name: str, data: bytes) -> None:
+        """See `Storage.put`."""
+        self._again(self._storage.put, name, data)
+
+    def put_file(self, local: Path, name: str) -> None:
+        """See `Storage.put_file`."""
+        self._again(self._storage.put_file, local, name)
+
+    def get(self, name: str) -> bytes:
+        """See `Storage.get`."""
+        return self._again(self._storage.get, name)
+
+    def get_file(self, name: str, local: Path) -> str:
+        """See `Storage.get_file`."""
+        return self._again(self._storage.get_file, name, local)
+
+    def size(self, name: str) -> int | None:
+        """See `Storage.size`."""
+        return self._again(self._storage.size, name)
+
+    def list(self, prefix: str) -> list[str]:
+        """See `Storage.list`."""
+        return self._again(self._storage.list, prefix)
+
+    def delete(self, names: Iterable[str]) -> None:
+        """See `Storage.delete`."""
+        self._again(self._storage.delete, tuple(names))
+
+
+def _tell(state: tenacity.RetryCallState) -> None:
+    assert state.outcome is not None
+    assert state.next_action is not None
+    logger.warning("%s (trying again in %.0f s)", state.outcome.exception(), state.next_action.sleep)
+
+
+def open_storage(
+    uri: str, options: Mapping[str, Any], threads: int, sleep: Callable[[float], None] = time.sleep
+) -> Storage:
+    """Open the storage of a URI. Nothing is made there yet.
+
+    :arg uri: A folder, or a URL that fsspec has a driver for, such as `file:///data/snapshots` or `memory://snapshots`.
+
+    :arg options: What the driver is given.
+
+    :arg threads: How many objects may be written, read or deleted at once.
+
+    :arg sleep: Waits some seconds, between two tries.
+
+    :returns: Storage, whose verbs try again where there is hope.
+
+    :raises ConfigError: If the URI means no storage, its driver is not installed, or does not take the options.
+
+    """
+    return Retrying(_open(uri, options, threads), ATTEMPTS, WAIT, sleep)
+
+
+def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
+    found = _URI.fullmatch(uri)
+    _check_single(uri)
+    if found is None:
+        return Folder(_absolute(uri))
+    scheme, hide = found["scheme"].lower(), _hider(found, options)
+    if scheme in _LOCAL:
+        return Folder(_absolute(uri.partition("://")[2]))
+    shown = hide(uri)
+    _check_driver(scheme, shown)
+    fixed = {"use_listings_cache": False, "skip_instance_cache": True}
+    try:
+        fs, root = url_to_fs(uri, **{**options, **fixed})
+    except Exception as ex:  # noqa: BLE001  # a driver may raise anything
+        text = hide(str(ex))
+        msg = f"BYTEWAX_STATE_URI is {shown}, and its driver says: {text}; check it and BYTEWAX_STATE_STORAGE_OPTIONS"
+        raise ConfigError(msg) from (ex if text == str(ex) else None)
+    if scheme == "memory":
+        return Memory(fs, root, shown, threads, hide)
+    if not root.strip("/"):
+        msg = f"BYTEWAX_STATE_URI is {shown}, expected the name of a bucket or folder behind it"
+        raise ConfigError(msg)
+    return Bucket(fs, root, shown, threads, hide)
+
+
+def _absolute(path: str) -> Path:
+    return Path(path).expanduser().absolute()
+
+
+def _check_single(uri: str) -> None:
+    """Refuse what was meant for a URL, and would silently become a folder of that name, and chained URLs."""
+    if "://" in uri:
+        wrong = "::" in uri or _URI.fullmatch(uri) is None
+    else:
+        wrong = ":" in uri and uri.partition(":")[0].lower() in fsspec.available_protocols()
+    if wrong:
+        shown = re.sub(r"//[^/]*@|\?.*", "***", uri)
+        msg = f"BYTEWAX_STATE_URI is {shown}, expected a folder, or one URL such as file:///data or gs://bucket/prefix"
+        raise ConfigError(msg)
+
+
+def _check_driver(scheme: str, shown: str) -> None:
+    try:
+        fsspec.get_filesystem_class(scheme)
+    except ValueError:
+        msg = (
+            f"BYTEWAX_STATE_URI is {shown}, whose scheme {scheme!r} is not known; expected a folder, or a URL that "
+            "begins with file, memory, gs, s3, abfs, or another scheme that fsspec has a driver for"
+        )
+        raise ConfigError(msg) from None
+    except ImportError as ex:
+        extra = _EXTRAS.get(scheme)
+        remedy = f"pip install 'bytewax-state[{extra}]'" if extra else str(ex)
+        msg = f"BYTEWAX_STATE_URI is {shown}, and the driver for {scheme}:// is not installed: {remedy}"
+        raise ConfigError(msg) from ex
+
+
+def _hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], str]:
+    """Make what takes the secrets of a URI, and of a driver's options, out of a text."""
+    secrets = [str(value) for name, value in options.items() if isinstance(value, str) and _SECRET.search(name)]
+    if uri["user"] and uri["scheme"].lower() not in _ACCOUNTS:
+        secrets += [f"{uri['user']}@", *uri["user"].split(":")[1:]]
+    if uri["query"]:
+        secrets.append(uri["query"])
+
+    def hide(text: str) -> str:
+        for secret in sorted(filter(None, secrets), key=len, reverse=True):
+            text = text.replace(secret, "***")
+        return text
+
+    return hide
