@@ -1,0 +1,45 @@
+"""The heap store: every object stays in memory, and nothing is serialised on access.
+
+Owns nothing but that choice: its changes go into the table at a freeze as those of any store do, so its snapshots are
+incremental and either store reads them. Bounded by memory.
+"""
+
+from collections.abc import Callable, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from bytewax_state.keygroups import parse_value_key, value_range
+from bytewax_state.store.base import STATE, WALK, Slice, Store
+
+T = TypeVar("T")
+
+
+class HeapSlice(Slice[T]):
+    """A key group whose objects are all live."""
+
+    __slots__ = ()
+
+    def restored(self) -> None:
+        """Load every row."""
+        for row, value in self._table().scan(*value_range(self.group, STATE)):
+            self._read(parse_value_key(row)[2], value)
+
+    def fetch(self, keys: Iterable[str]) -> dict[str, T]:
+        """See `Slice.fetch`; they are all there."""
+        return self.live
+
+    def settle(self) -> None:
+        """Do nothing: the heap keeps what it has."""
+
+    def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
+        """See `Slice.walk`."""
+        keys = iter([key for key, item in self.live.items() if matters(item)])
+        while chunk := list(islice(keys, WALK)):
+            yield chunk
+
+
+class HeapStore(Store[T]):
+    """Live objects in dicts."""
+
+    def _slice(self, group: int) -> Slice[T]:
+        return HeapSlice(group, self._rows, self.table)

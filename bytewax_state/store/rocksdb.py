@@ -1,0 +1,188 @@
+"""The RocksDB store: rows in a table on the local disk, and a bounded write-back cache of live objects in front.
+
+Owns what is spilled and when: the coldest objects, as soon as a key group has more than its share of the cache. A hot
+key is serialised once for a freeze, not once for an access. Bounded by the disk.
+"""
+
+from collections.abc import Callable, Collection, Iterable, Iterator
+from itertools import islice
+from typing import TypeVar
+
+from bytewax_state.keygroups import parse_value_key, value_key, value_range
+from bytewax_state.store.base import STATE, WALK, Row, Rows, Slice, Store
+from bytewax_state.store.table import Table
+
+T = TypeVar("T")
+
+
+class RocksDBSlice(Slice[T]):
+    """A key group whose cold objects are rows only.
+
+    Which objects are cold is the CLOCK approximation of least recently used (Corbató 1968), a sweep at a time: an
+    object that was used since the last sweep gets a second chance.
+    """
+
+    __slots__ = ("_capacity", "_in_table", "_limit", "_missed", "_spilled", "_used")
+
+    def __init__(
+        self,
+        group: int,
+        rows: Rows[T],
+        table: Callable[[], Table],
+        capacity: int,
+        missed: Callable[[int], None],
+        spilled: Callable[[int], None],
+    ) -> None:
+        """Init.
+
+        :arg group: Key group.
+
+        :arg rows: How objects become rows.
+
+        :arg table: Gives the table.
+
+        :arg capacity: How many live objects to keep between two calls.
+
+        :arg missed: Told how many keys the table was asked for.
+
+        :arg spilled: Told how many objects left memory.
+
+        """
+        super().__init__(group, rows, table)
+        self._capacity = capacity
+        self._limit = capacity
+        self._missed = missed
+        self._spilled = spilled
+        self._used: set[str] = set()
+        self._in_table = False  # whether a key that is neither live nor changed may have a row
+
+    def restored(self) -> None:
+        """Leave the rows where they are."""
+        self._in_table = True
+        self.timer_rows.restored()
+
+    def fetch(self, keys: Iterable[str]) -> dict[str, T]:
+        """See `Slice.fetch`; asks the table once, for the true misses only."""
+        live, changed = self.live, self.changed
+        self._used.update(live.keys() & keys)
+        if self._in_table:
+            misses = [key for key in keys if key not in live and key not in changed]
+            if misses:
+                self._load(misses)
+        return live
+
+    def settle(self) -> None:
+        """Spill the coldest objects if there are too many."""
+        if len(self.live) > self._limit:
+            self._sweep()
+        if len(self.changed) > len(self.live) + self._capacity + WALK:
+            # Deleted keys, each remembered until its row is gone.
+            self.flush()
+
+    def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
+        """See `Slice.walk`; a key that is only a row becomes live."""
+        rows = self._unseen(self.live.keys() | self.changed)
+        first = next(rows, None)  # opens the scan, which goes on seeing the table as it is now
+        wanted = [key for key, item in self.live.items() if matters(item)]
+        keys = iter(wanted)
+        while chunk := list(islice(keys, WALK)):
+            self.fetch(chunk)
+            yield chunk
+        if first is None:
+            return
+        self._read(*first)
+        if not wanted and not matters(self.live[first[0]]):
+            return
+        yield [first[0]]
+        while batch := list(islice(rows, WALK)):
+            for key, row in batch:
+                self._read(key, row)
+            yield [key for key, _ in batch]
+
+    def _unseen(self, seen: Collection[str]) -> Iterator[tuple[str, bytes]]:
+        if not self._in_table:
+            return
+        for row, value in self._table().scan(*value_range(self.group, STATE)):
+            key = parse_value_key(row)[2]
+            if key not in seen:
+                yield key, value
+
+    def _load(self, keys: list[str]) -> None:
+        self._missed(len(keys))
+        rows = self._table().get_many([value_key(self.group, STATE, key) for key in keys])
+        for key, row in zip(keys, rows, strict=True):
+            if row is not None:
+                self._read(key, row)
+
+    def _sweep(self) -> None:
+        low = self._capacity * 7 // 8
+        want = len(self.live) - low
+        cold = [key for key in self.live if key not in self._used][:want]
+        if len(cold) < want:
+            cold += list(islice((key for key in self.live if key in self._used), want - len(cold)))
+        self._used.clear()
+        gone = self._spill(cold)
+        self._spilled(gone)
+        # What has to stay is tried again only when there is clearly more of it.
+        self._limit = max(self._capacity, len(self.live) + want // 2)
+
+    def _spill(self, keys: list[str]) -> int:
+        rows: list[Row] = []
+        gone: list[str] = []
+        for key in keys:
+            data = self._rows.spill(key, self.live[key])
+            if data is None:
+                self._used.add(key)
+                continue
+            if key in self.changed:
+                rows.extend(self._written(key, data))
+            gone.append(key)
+        self._write(rows)
+        for key in gone:
+            self._forget(key)
+        self._in_table = self._in_table or bool(gone)
+        return len(gone)
+
+    def _forget(self, key: str) -> None:
+        del self.live[key]
+        self._dues.pop(key, None)
+        self.changed.discard(key)
+        due = self.timers.drop(key)
+        if due is not None:
+            self.timer_rows.added(due)
+
+
+class RocksDBStore(Store[T]):
+    """Rows in the table; a bounded cache of live objects in front."""
+
+    def __init__(
+        self,
+        rows: Rows[T],
+        table: Callable[[], Table],
+        capacity: int,
+        groups: int,
+        missed: Callable[[int], None],
+        spilled: Callable[[int], None],
+    ) -> None:
+        """Init.
+
+        :arg rows: How objects become rows.
+
+        :arg table: Opens the table.
+
+        :arg capacity: How many live objects to keep, in all key groups together.
+
+        :arg groups: How many key groups share them.
+
+        :arg missed: Told how many keys the table was asked for.
+
+        :arg spilled: Told how many objects left memory.
+
+        """
+        super().__init__(rows, table)
+        self._share = capacity // max(1, groups)
+        self._missed = missed
+        self._spilled = spilled
+
+    def _slice(self, group: int) -> Slice[T]:
+        return RocksDBSlice(group, self._rows, self.table, self._share, self._missed, self._spilled)
