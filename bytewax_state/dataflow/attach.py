@@ -1,0 +1,213 @@
+"""Attach: rewrites the stateful steps of a flow in place, so that Bytewax sees key groups where it saw keys.
+
+    up ── group ─┬─ epoch ── stateful_batch(GroupLogic) ── ungroup ── down
+    hello ───────┘
+
+Owns the rewriting, and the private names of Bytewax that it needs. It does not own what runs inside (`group`).
+Called by users, at the end of a flow's module, and by `run`.
+"""
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping
+from functools import partial
+from typing import Any
+
+import bytewax.operators as op
+from bytewax.dataflow import Dataflow, DataflowId, MultiPort, SinglePort, _CoreOperator
+from bytewax.inputs import DynamicSource, StatelessSourcePartition
+
+from bytewax_state.dataflow.group import Chunk, GroupLogic
+from bytewax_state.dataflow.worker import Step, Workers
+from bytewax_state.errors import UsageError
+from bytewax_state.keygroups import grouper, names
+from bytewax_state.settings import Settings
+
+Item = tuple[str, Any]
+
+
+def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str, Settings] | None = None) -> Dataflow:
+    """Keep the state of every stateful step of a flow in a store of bytewax_state.
+
+    Call it once all steps are there. What is attached already stays as it is.
+
+    :arg flow: Changed in place. May be run several times.
+
+    :arg settings: For all steps; read from the environment if not given.
+
+    :arg steps: Step id to settings, for single steps: of an operator of the flow, such as `flow.win`, or of one of the
+        core steps in it.
+
+    :returns: The same flow.
+
+    :raises ConfigError: If a setting is wrong.
+
+    :raises UsageError: If `flow` is no `Dataflow`, or a step is named that is not there.
+
+    """
+    if not isinstance(flow, Dataflow):
+        msg = f"attach takes a Dataflow; got a {type(flow).__name__}"
+        raise UsageError(msg)
+    chosen = dict(steps or {})
+    default = Settings() if settings is None else settings
+    found = list(_stateful(flow.substeps))
+    _check_steps(flow, chosen, [step.step_id for _, step in found])
+    for siblings, step in found:
+        if not isinstance(step.builder, _Builder):
+            _rewrite(flow, siblings, step, _settings_of(step.step_id, chosen, default))
+    return flow
+
+
+def stateful_steps(flow: Dataflow) -> list[str]:
+    """Name the stateful core steps of a flow.
+
+    :arg flow: Flow; attached or not.
+
+    :returns: Full step ids.
+
+    """
+    return [step.step_id for _, step in _stateful(flow.substeps)]
+
+
+def _stateful(siblings: list[Any]) -> Iterator[tuple[list[Any], Any]]:
+    """Find the stateful core steps, each with the list that it stands in."""
+    for step in list(siblings):
+        if isinstance(step, _STATEFUL):
+            yield siblings, step
+        else:
+            yield from _stateful(step.substeps)
+
+
+def _check_steps(flow: Dataflow, chosen: Mapping[str, Settings], found: list[str]) -> None:
+    for name in chosen:
+        if not any(_is_within(step_id, name) for step_id in found):
+            msg = f"steps names {name!r}, and the stateful steps of the flow {flow.flow_id!r} are {found}"
+            raise UsageError(msg)
+
+
+def _settings_of(step_id: str, chosen: Mapping[str, Settings], default: Settings) -> Settings:
+    """Return the settings of the innermost step that is named."""
+    names_it = [name for name in chosen if _is_within(step_id, name)]
+    return chosen[max(names_it, key=len)] if names_it else default
+
+
+def _is_within(step_id: str, name: str) -> bool:
+    return step_id == name or step_id.startswith(f"{name}.")
+
+
+def _rewrite(flow: Dataflow, siblings: list[Any], step: Any, settings: Settings) -> None:
+    """Put five core steps around a stateful one, and a builder of ours into it. Its id stays: recovery goes by it."""
+    step_id, key_groups = step.step_id, settings.key_groups
+    workers = Workers(Step(flow.flow_id, step_id, settings, step.builder))
+    make = partial(_step, step_id)
+    hello = make("hello", op.input, flow=DataflowId(flow.flow_id), source=_Hello(workers, key_groups))
+    group = make("group", op.flat_map_batch, up=step.up.stream_id, mapper=_group(key_groups))
+    merge = make("merge", op.merge, ups={"0": hello.down.stream_id, "1": group.down.stream_id})
+    epoch = make("epoch", op.inspect_debug, up=merge.down.stream_id, inspector=_note_epoch)
+    chunks = SinglePort(step.up.port_id, epoch.down.stream_id)
+    lists = SinglePort(step.down.port_id, f"{step_id}:lists.down")
+    core = dataclasses.replace(step, up=chunks, builder=_Builder(workers), down=lists)
+    ungroup = make("ungroup", op.flat_map_batch, up=lists.stream_id, mapper=_ungroup)
+    ungroup = dataclasses.replace(ungroup, down=SinglePort(ungroup.down.port_id, step.down.stream_id))
+    at = next(index for index, sibling in enumerate(siblings) if sibling is step)
+    siblings[at : at + 1] = [hello, group, merge, epoch, core, ungroup]
+
+
+def _step(core_id: str, name: str, operator: Any, **fields: Any) -> Any:
+    """Make a core step, as Bytewax's own operator functions do inside."""
+    step_id = f"{core_id}:{name}"
+    for port, stream in fields.items():
+        if port == "up":
+            fields[port] = SinglePort(f"{step_id}.{port}", stream)
+        elif port == "ups":
+            fields[port] = MultiPort(f"{step_id}.{port}", stream)
+    down = SinglePort(f"{step_id}.down", f"{step_id}.down")
+    return operator._op_cls(step_name=step_id.rpartition(".")[2], step_id=step_id, substeps=[], down=down, **fields)
+
+
+def _group(key_groups: int) -> Callable[[list[Any]], list[Any]]:
+    group_of, routes = grouper(key_groups), names(key_groups)
+
+    def group(batch: list[Any]) -> list[Any]:
+        chunks: dict[int, list[Item]] = {}
+        for item in batch:
+            try:
+                key, _ = item
+                number = group_of(key)
+            except (TypeError, ValueError, AttributeError):
+                # Let Bytewax complain, in the core step, about what it takes no items of.
+                return [item]
+            if number in chunks:
+                chunks[number].append(item)
+            else:
+                chunks[number] = [item]
+        return [(routes[number], Chunk(items, number)) for number, items in chunks.items()]
+
+    return group
+
+
+def _ungroup(batch: list[tuple[str, list[Item]]]) -> list[Item]:
+    return [item for _, items in batch for item in items]
+
+
+def _note_epoch(step_id: str, item: Any, epoch: int, worker_index: int) -> None:
+    if type(item) is tuple and type(item[1]) is Chunk:
+        item[1].epoch = epoch
+
+
+class _Builder:
+    """Builds the logic of a key group; all workers of a process share it."""
+
+    def __init__(self, workers: Workers) -> None:
+        self.workers = workers
+
+    def __call__(self, resume: object) -> GroupLogic:
+        worker = self.workers.here()
+        return GroupLogic(worker, None if resume is None else worker.note(resume))
+
+
+class _Hello(DynamicSource[tuple[str, Chunk]]):
+    """Begins each execution on each worker, and wakes every key group in the resume epoch, from worker 0.
+
+    Bytewax asks a source for items of the resume epoch only after everything is loaded, so these open the stores.
+    """
+
+    def __init__(self, workers: Workers, key_groups: int) -> None:
+        self._workers = workers
+        self._key_groups = key_groups
+
+    def build(self, step_id: str, worker_index: int, worker_count: int) -> "_HelloPartition":
+        self._workers.begin(worker_index, worker_count)
+        groups = names(self._key_groups) if worker_index == 0 else ()
+        return _HelloPartition([(name, Chunk((), number)) for number, name in enumerate(groups)])
+
+
+class _HelloPartition(StatelessSourcePartition[tuple[str, Chunk]]):
+    def __init__(self, chunks: list[tuple[str, Chunk]]) -> None:
+        self._chunks = chunks
+
+    def next_batch(self) -> list[tuple[str, Chunk]]:
+        if not self._chunks:
+            raise StopIteration
+        chunks, self._chunks = self._chunks, []
+        return chunks
+
+
+def _check_seam() -> None:
+    """Fail at import, and clearly, on a Bytewax that lacks a private name that is needed here."""
+    wanted = {
+        "stateful_batch": {"step_id", "up", "builder", "down"},
+        "flat_map_batch": {"step_id", "up", "mapper", "down"},
+        "inspect_debug": {"step_id", "up", "inspector", "down"},
+        "merge": {"step_id", "ups", "down"},
+        "input": {"step_id", "flow", "source", "down"},
+    }
+    for name, fields in wanted.items():
+        cls = getattr(getattr(op, name, None), "_op_cls", None)
+        there = {field.name for field in dataclasses.fields(cls)} if cls is not None else set()
+        if cls is None or not issubclass(cls, _CoreOperator) or not fields <= there:
+            msg = f"this Bytewax has an unknown core operator {name!r}; install bytewax>=0.21.1,<0.22"
+            raise ImportError(msg)
+
+
+_check_seam()
+_STATEFUL = op.stateful_batch._op_cls  # type: ignore[attr-defined]

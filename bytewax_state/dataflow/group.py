@@ -1,0 +1,247 @@
+"""The one logic that Bytewax sees: that of a key group, which runs the logics of all its keys.
+
+Owns the order of calls that each logic of a user gets, as Bytewax would make them, and the errors that it would raise.
+It does not own the logics (a slice of the store does) nor snapshots (the worker's step). Called by Bytewax.
+"""
+
+from collections.abc import Iterable, Sequence
+from datetime import datetime
+from typing import Any
+
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.operators import StatefulBatchLogic
+
+from bytewax_state.dataflow.logics import Logic, overrides_on_eof
+from bytewax_state.dataflow.worker import StepWorker
+from bytewax_state.errors import IncompatibleError
+from bytewax_state.store.base import Slice
+
+Out = list[tuple[str, Any]]
+
+
+class Chunk(list[tuple[str, Any]]):
+    """The `(key, value)` items of a batch that belong to one key group, in order. An empty one says hello."""
+
+    __slots__ = ("epoch", "group")
+
+    group: int
+    epoch: int
+
+    def __init__(self, items: Iterable[tuple[str, Any]], group: int) -> None:
+        """Init.
+
+        :arg items: Items.
+
+        :arg group: Key group.
+
+        """
+        super().__init__(items)
+        self.group = group
+        self.epoch = 0
+
+
+class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
+    """Runs the logics of the keys of one key group."""
+
+    def __init__(self, worker: StepWorker, group: int | None) -> None:
+        """Init.
+
+        :arg worker: The step on this worker.
+
+        :arg group: Key group, where a ref told it; else the first chunk does.
+
+        """
+        self._worker = worker
+        self._group = group
+        self._slice: Slice[Logic] | None = None
+
+    def on_batch(self, values: list[Chunk]) -> tuple[list[Out], bool]:
+        """Hand the items of some chunks to the logics of their keys.
+
+        :arg values: Chunks, all of this group.
+
+        :returns: At most one list of `(key, value)` to emit, and that this logic stays.
+
+        """
+        worker = self._worker
+        try:
+            part = self._slice
+            if part is None:
+                part = self._wake(values[0].group)
+            worker.epoch = max(worker.epoch, values[-1].epoch)
+            by_key: dict[str, list[Any]] = {}
+            for chunk in values:
+                for key, value in chunk:
+                    if key in by_key:
+                        by_key[key].append(value)
+                    else:
+                        by_key[key] = [value]
+            if not by_key:
+                return [], False
+            return self._emit(self._on_items(part, by_key))
+        except BaseException:
+            worker.close()
+            raise
+
+    def on_notify(self) -> tuple[list[Out], bool]:
+        """Notify the keys that are due.
+
+        :returns: As `on_batch`.
+
+        """
+        part, worker = self._slice, self._worker
+        if part is None:
+            # Still loading: see `notify_at`.
+            return [], False
+        try:
+            now = worker.now()
+            keys = sorted(part.pop_due(now))
+            return self._emit(self._on_due(part, keys, now)) if keys else ([], False)
+        except BaseException:
+            worker.close()
+            raise
+
+    def on_eof(self) -> tuple[list[Out], bool]:
+        """Tell every logic to which it matters that the input ended; spilled ones come back for it.
+
+        :returns: As `on_batch`.
+
+        """
+        part = self._slice
+        if part is None:
+            return [], False
+        try:
+            return self._emit(self._on_end(part))
+        except BaseException:
+            self._worker.close()
+            raise
+
+    def notify_at(self) -> datetime | None:
+        """Say when the first key is due.
+
+        :returns: Time. `None` until the first chunk: what is notified while Bytewax is loading runs in an epoch of the
+            execution before.
+
+        """
+        return None if self._slice is None else self._slice.next_due()
+
+    def snapshot(self) -> bytes:
+        """Freeze and publish the store, if this group is the first to ask since it changed.
+
+        :returns: Ref of the group.
+
+        """
+        try:
+            return self._worker.snapshot(self._group)
+        except BaseException:
+            self._worker.close()
+            raise
+
+    def _wake(self, group: int) -> Slice[Logic]:
+        if self._group not in (None, group):
+            step_id = self._worker.step.step_id
+            msg = f"key group {group} of step {step_id!r} was given the ref of key group {self._group}"
+            raise IncompatibleError(msg)
+        self._group = group
+        self._slice = part = self._worker.wake(group)
+        return part
+
+    def _emit(self, out: Out) -> tuple[list[Out], bool]:
+        return ([out], False) if out else ([], False)
+
+    def _on_items(self, part: Slice[Logic], by_key: dict[str, list[Any]]) -> Out:
+        out: Out = []
+        build, timers = self._worker.rows.build, part.timers
+        live = part.fetch(by_key)
+        key = ""
+        try:
+            for key, values in by_key.items():
+                logic = live.get(key)
+                if logic is None:
+                    logic = live[key] = build(key)
+                emit, done = logic.on_batch(values)
+                if type(emit) is not list:
+                    _check_emit(emit)
+                for item in emit:
+                    out.append((key, item))
+                if done is False:
+                    due = logic.notify_at()
+                    # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
+                    if due is not None:
+                        timers.set(key, due)
+                else:
+                    _check_done(done)
+                    del live[key]
+                    timers.drop(key)
+        except Exception as ex:
+            raise self._error(key, "on_batch") from ex
+        part.changed.update(by_key)
+        self._worker.changed = True
+        part.settle()
+        return out
+
+    def _on_due(self, part: Slice[Logic], keys: list[str], now: datetime) -> Out:
+        out: Out = []
+        live = part.fetch(keys)
+        for key in keys:
+            logic = live.get(key)
+            if logic is None:
+                # The row of a timer whose key went is deleted at the next flush.
+                continue
+            part.timers.drop(key)
+            if self._call(part, key, logic, "on_notify", out):
+                due = self._due(key, logic)
+                if due is not None:
+                    part.timers.again(key, due, now)
+        part.settle()
+        return out
+
+    def _on_end(self, part: Slice[Logic]) -> Out:
+        out: Out = []
+        for keys in part.walk(overrides_on_eof):
+            for key in keys:
+                logic = part.live[key]
+                if self._call(part, key, logic, "on_eof", out):
+                    due = self._due(key, logic)
+                    if due is not None:
+                        part.timers.set(key, due)
+            part.settle()
+        return out
+
+    def _call(self, part: Slice[Logic], key: str, logic: Logic, method: str, out: Out) -> bool:
+        """Call a logic; return whether it stays."""
+        try:
+            emit, done = getattr(logic, method)()
+            _check_emit(emit)
+            _check_done(done)
+        except Exception as ex:
+            raise self._error(key, method) from ex
+        out.extend((key, item) for item in emit)
+        part.changed.add(key)
+        self._worker.changed = True
+        if done:
+            del part.live[key]
+            part.timers.drop(key)
+        return not done
+
+    def _due(self, key: str, logic: Logic) -> datetime | None:
+        try:
+            return logic.notify_at()
+        except Exception as ex:
+            raise self._error(key, "notify_at") from ex
+
+    def _error(self, key: str, method: str) -> BytewaxRuntimeError:
+        msg = f"error calling `StatefulBatchLogic.{method}` in step {self._worker.step.step_id!r} for key {key!r}"
+        return BytewaxRuntimeError(msg)
+
+
+def _check_emit(emit: object) -> None:
+    if isinstance(emit, str) or not isinstance(emit, Sequence):
+        msg = f"`emit` was not a `list`; got a `{type(emit).__name__}` instead"
+        raise TypeError(msg)
+
+
+def _check_done(done: object) -> None:
+    if not isinstance(done, bool):
+        msg = f"`is_complete` was not a `bool`; got a `{type(done).__name__}` instead"
+        raise TypeError(msg)

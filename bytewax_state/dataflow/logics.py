@@ -1,0 +1,173 @@
+"""A logic of the user's, or of one of Bytewax's operators, as a row of state.
+
+Owns what may happen to a logic between memory and its row: serialised, rebuilt, or kept because it would not come back
+the same. It does not own when: the store decides. Called by the stores, through `Rows`.
+"""
+
+import logging
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any
+
+from bytewax.errors import BytewaxRuntimeError
+from bytewax.operators import StatefulBatchLogic, StatefulLogic, _StatefulLogic
+from bytewax.operators.windowing import _EventClockLogic, _WindowLogic, _WindowSnapshot
+
+from bytewax_state.codecs import Codec, decode
+from bytewax_state.errors import BytewaxStateError, UsageError
+
+logger = logging.getLogger("bytewax_state")
+
+Logic = StatefulBatchLogic[Any, Any, Any]
+
+PROBES = 16
+"""How many of a step's first spills are rebuilt and serialised again, to see whether they come back the same."""
+
+
+class LogicRows:
+    """The logics of one step on one worker, as rows."""
+
+    def __init__(self, step_id: str, builder: Callable[[Any], Logic], codec: Codec) -> None:
+        """Init.
+
+        :arg step_id: Full id of the core step.
+
+        :arg builder: The step's own builder.
+
+        :arg codec: Serialises what `snapshot` returns.
+
+        """
+        self._step_id = step_id
+        self._builder = builder
+        self._codec = codec
+        self._probes = PROBES
+        self._resident = False
+        self._warned = False
+        self._clock_floor: datetime | None = None
+
+    def build(self, key: str) -> Logic:
+        """Build the logic of a key that has no state.
+
+        :arg key: Key.
+
+        :returns: Logic.
+
+        :raises TypeError: If the builder returned something else.
+
+        """
+        return self._build(None)
+
+    def dump(self, key: str, item: Logic) -> bytes:
+        """See `Rows.dump`.
+
+        :raises UsageError: If what `snapshot` returned cannot be serialised.
+
+        """
+        snapshot = self._snapshot(key, item)
+        try:
+            return self._codec.encode(snapshot)
+        except UsageError as ex:
+            msg = f"the snapshot of step {self._step_id!r} for key {key!r} cannot be stored: {ex}"
+            raise UsageError(msg) from ex
+
+    def load(self, key: str, data: bytes) -> Logic:
+        """See `Rows.load`."""
+        logic = self._build(decode(data))
+        self._hold_clock(logic)
+        return logic
+
+    def spill(self, key: str, item: Logic) -> bytes | None:
+        """See `Rows.spill`."""
+        if self._resident:
+            return None
+        snapshot = self._snapshot(key, item)
+        if _is_absent(snapshot):
+            # A builder takes `None` for a new key.
+            return None
+        try:
+            data = self._codec.encode(snapshot)
+        except UsageError as ex:
+            self._warn("stays in memory for some keys, as their snapshots cannot be stored", ex)
+            return None
+        if self._probes > 0 and not self._comes_back(data):
+            self._resident = True
+            return None
+        self._note_clock(item)
+        return data
+
+    def _build(self, state: Any) -> Logic:
+        logic = self._builder(state)
+        if not isinstance(logic, StatefulBatchLogic):
+            # Bytewax's own words; it makes this check on the logic of a key, which is ours here.
+            msg = "logic must subclass `bytewax.operators.StatefulBatchLogic`"
+            raise TypeError(msg)
+        return logic
+
+    def _snapshot(self, key: str, item: Logic) -> Any:
+        try:
+            return item.snapshot()
+        except Exception as ex:
+            msg = f"error calling `StatefulBatchLogic.snapshot` in {self._step_id!r} for key {key!r}"
+            raise BytewaxRuntimeError(msg) from ex
+
+    def _comes_back(self, data: bytes) -> bool:
+        self._probes -= 1
+        try:
+            again = self._codec.encode(self._build(decode(data)).snapshot())
+            same = again == data or bool(decode(again) == decode(data))
+        except BytewaxStateError as ex:
+            self._warn("stays in memory, as a stored snapshot of it cannot be read back", ex)
+            return False
+        except Exception as ex:  # the user's code may raise anything
+            self._warn("stays in memory, as its builder fails on its own snapshot; so will a resume", ex)
+            return False
+        if not same:
+            self._warn(
+                "stays in memory, as its builder does not rebuild what its snapshot says; nor will a resume", None
+            )
+        return same
+
+    def _warn(self, what: str, ex: Exception | None) -> None:
+        if not self._warned:
+            self._warned = True
+            logger.warning("the state of step %r %s%s", self._step_id, what, f": {ex!r}" if ex else "")
+
+    def _note_clock(self, logic: Logic) -> None:
+        """Remember how far the event clock of a window logic has come, which its snapshot does not say."""
+        clock = getattr(logic, "clock", None)
+        if isinstance(clock, _EventClockLogic) and (self._clock_floor is None or clock._system_now > self._clock_floor):
+            self._clock_floor = clock._system_now
+
+    def _hold_clock(self, logic: Logic) -> None:
+        """Keep a rebuilt event clock from running backwards, which Bytewax asserts it does not.
+
+        The system's clock may have been set back since the logic was spilled or the run was stopped.
+        """
+        clock = getattr(logic, "clock", None)
+        if isinstance(logic, _WindowLogic) and isinstance(clock, _EventClockLogic):
+            reached = clock.state.system_time_of_max_event
+            floor = reached if self._clock_floor is None else max(reached, self._clock_floor)
+            if clock._system_now < floor:
+                clock._system_now = floor
+
+
+def overrides_on_eof(logic: Logic) -> bool:
+    """Tell whether the end of input means anything to a logic.
+
+    :arg logic: Logic.
+
+    :returns: Whether its class has an `on_eof` of its own; the one of a wrapped `StatefulLogic` counts.
+
+    """
+    if isinstance(logic, _StatefulLogic):
+        inner = logic.logic
+        assert inner is not None  # or Bytewax would have discarded it
+        return type(inner).on_eof is not StatefulLogic.on_eof
+    return type(logic).on_eof is not StatefulBatchLogic.on_eof
+
+
+def _is_absent(snapshot: Any) -> bool:
+    """Tell whether a builder, or that of a window inside, would take a snapshot for none at all."""
+    if isinstance(snapshot, _WindowSnapshot):
+        return any(state is None for state in snapshot.logic_states.values())
+    return snapshot is None

@@ -1,0 +1,267 @@
+"""One execution of one step on one worker: when its store opens and closes, and the refs that Bytewax keeps for it.
+
+Owns the order of things: refs are noted while Bytewax loads, the first chunk opens the store with all of them known,
+the first snapshot of an epoch publishes. It does not own the calls on the user's logics (`group`).
+Called by the logics of the key groups, in the worker's own thread.
+"""
+
+import os
+import threading
+import weakref
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from functools import partial
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+from bytewax_state import metrics
+from bytewax_state.codecs import codec
+from bytewax_state.dataflow.logics import Logic, LogicRows
+from bytewax_state.errors import ConfigError, IncompatibleError, SnapshotMissingError
+from bytewax_state.settings import Settings
+from bytewax_state.snapshot.history import History
+from bytewax_state.snapshot.layout import new_store_id
+from bytewax_state.snapshot.publish import Origin, claim
+from bytewax_state.snapshot.ref import Ref, decode_ref
+from bytewax_state.snapshot.restore import restore
+from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.snapshot.workspace import Workspace
+from bytewax_state.store.base import Slice, Store
+from bytewax_state.store.heap import HeapStore
+from bytewax_state.store.rocksdb import RocksDBStore
+from bytewax_state.store.table import Memory, Table
+
+
+@dataclass(frozen=True, slots=True)
+class Step:
+    """A stateful core step, as all workers of a process share it."""
+
+    flow_id: str
+    step_id: str
+    settings: Settings
+    builder: Callable[[Any], Logic]
+
+
+def utc_now() -> datetime:
+    """Return the current time, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+class StepWorker:
+    """A step on one worker, from Bytewax's first call to the end of the execution."""
+
+    def __init__(
+        self,
+        step: Step,
+        worker_index: int,
+        worker_count: int,
+        now: Callable[[], datetime] = utc_now,
+        token: Callable[[int], bytes] = os.urandom,
+    ) -> None:
+        """Init.
+
+        :arg step: Step.
+
+        :arg worker_index: Of this worker.
+
+        :arg worker_count: How many workers the execution has.
+
+        :arg now: Tells the time.
+
+        :arg token: Makes random bytes, for the store's id.
+
+        """
+        self.step = step
+        self.now = now
+        self.epoch = 0
+        """Newest epoch whose chunks were seen."""
+        self.changed = True
+        """Whether there is something to publish. A store that was just opened has refs of its own to give."""
+        self.rows = LogicRows(step.step_id, step.builder, codec(step.settings.codec))
+        self._index = worker_index
+        self._count = worker_count
+        self._store_id = new_store_id(now(), worker_index, token(4))
+        self._given: dict[int, tuple[Ref, bytes]] = {}
+        self._groups: set[int] = set()
+        self._store: Store[Logic] | None = None
+        self._history: History | None = None
+        self._resources = ExitStack()
+        weakref.finalize(self, self._resources.close)
+
+    def note(self, resume: object) -> int:
+        """Note what Bytewax kept for a key group; nothing is read yet.
+
+        :arg resume: What `snapshot` returned in an execution before.
+
+        :returns: The key group.
+
+        :raises UsageError: If it is no ref.
+
+        :raises ConfigError: If there is nothing to restore from.
+
+        :raises IncompatibleError: If it was made with another number of key groups.
+
+        """
+        step, settings = self.step, self.step.settings
+        ref = decode_ref(resume, step.flow_id, step.step_id)
+        if ref.key_groups != settings.key_groups:
+            msg = (
+                f"the state of step {step.step_id!r} has {ref.key_groups} key groups, and BYTEWAX_STATE_KEY_GROUPS is "
+                f"{settings.key_groups}; set it back to {ref.key_groups}"
+            )
+            raise IncompatibleError(msg)
+        if settings.uri is None:
+            msg = (
+                f"step {step.step_id!r} resumes from a snapshot, and BYTEWAX_STATE_URI is none; set it to where the "
+                "snapshots are, or start with an empty recovery directory"
+            )
+            raise ConfigError(msg)
+        assert isinstance(resume, bytes)
+        self._given[ref.group] = (ref, resume)
+        return ref.group
+
+    def wake(self, group: int) -> Slice[Logic]:
+        """Take a key group in, opening the store at the first one.
+
+        :arg group: Key group.
+
+        :returns: Its slice.
+
+        :raises BytewaxStateError: If the store cannot be opened or restored.
+
+        """
+        if self._store is None:
+            self._store = self._open()
+            self._resources.callback(self._store.close)
+        if self._given and group not in self._given:
+            msg = (
+                f"the recovery directory has no row for key group {group} of step {self.step.step_id!r}, though it has "
+                f"rows for {len(self._given)} others of this worker; give Bytewax all recovery partitions of the flow"
+            )
+            raise SnapshotMissingError(msg)
+        self._groups.add(group)
+        self.changed = True
+        return self._store.add(group, restored=group in self._given)
+
+    def snapshot(self, group: int | None) -> bytes:
+        """Make the state durable, if it changed since the last call, and name it.
+
+        :arg group: Key group.
+
+        :returns: Ref of the group.
+
+        :raises BytewaxStateError: If it cannot be made durable; the epoch then never happened.
+
+        """
+        assert group is not None
+        store = self._store
+        if store is None or group not in self._groups:
+            return self._given[group][1]  # Bytewax is still loading
+        if self.changed and self._history is not None:
+            self._history.add(store, self.epoch)
+        self.changed = False
+        ref = Ref(self._store_id, store.version, group, self.step.settings.key_groups)
+        return ref.encode(self.step.flow_id, self.step.step_id)
+
+    def close(self) -> None:
+        """Let go of the store and its folder; what was not published is lost. May be called more than once."""
+        self._resources.close()
+
+    def _open(self) -> Store[Logic]:
+        step, settings = self.step, self.step.settings
+        if settings.uri is None and settings.backend == "heap":
+            return self._new_store(_no_table)
+        space = Workspace(settings.dir, step.flow_id, step.step_id, self._store_id, self._index)
+        self._resources.callback(space.close)
+        memory = Memory.of(settings.memory)
+        if settings.uri is None:
+            return self._new_store(partial(Table.open, space.live, memory, create=True))
+        storage = open_storage(settings.uri, settings.storage_options, settings.upload_threads)
+        origin = self._origin()
+        if not self._given:
+            claim(storage, origin, (), self.now())
+            self._history = History(storage, space, origin, {}, settings, self.now)
+            return self._new_store(partial(Table.open, space.live, memory, create=True))
+        refs = [ref for ref, _ in self._given.values()]
+        done = restore(storage, settings.dir, space.live, origin, refs, memory, self.now(), settings.upload_threads)
+        self._history = History(storage, space, done.origin, done.durable, settings, self.now)
+        return self._new_store(lambda: done.table)
+
+    def _new_store(self, table: Callable[[], Table]) -> Store[Logic]:
+        settings = self.step.settings
+        if settings.backend == "heap":
+            return HeapStore(self.rows, table)
+        return RocksDBStore(
+            self.rows,
+            table,
+            capacity=settings.cache_entries,
+            groups=settings.key_groups // self._count,
+            missed=partial(metrics.missed, self.step.step_id),
+            spilled=partial(metrics.spilled, self.step.step_id),
+        )
+
+    def _origin(self) -> Origin:
+        step, settings = self.step, self.step.settings
+        return Origin(
+            flow_id=step.flow_id,
+            step_id=step.step_id,
+            store_id=self._store_id,
+            key_groups=settings.key_groups,
+            codec=settings.codec,
+            backend=settings.backend,
+            worker_index=self._index,
+            worker_count=self._count,
+            writer={name: _version(name) for name in ("bytewax-state", "bytewax", "rocksdict")},
+        )
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return "not installed"  # found on the path only
+
+
+def _no_table() -> Table:
+    msg = "a heap store without snapshots has no table"
+    raise AssertionError(msg)
+
+
+class Workers:
+    """The workers of one step in this process, found by the thread that runs them.
+
+    Not by `threading.local`: a thread of Bytewax's loses its Python locals between two calls. A worker is held here
+    from the build of its lifecycle source until the first logic of a key group is built, and by its logics from then
+    on; when Bytewax drops them, at the end of an execution, it closes.
+    """
+
+    def __init__(self, step: Step) -> None:
+        """Init.
+
+        :arg step: Step.
+
+        """
+        self.step = step
+        self._begun: dict[int, StepWorker] = {}
+        self._running: weakref.WeakValueDictionary[int, StepWorker] = weakref.WeakValueDictionary()
+
+    def begin(self, worker_index: int, worker_count: int) -> None:
+        """Begin an execution on the worker of this thread.
+
+        :arg worker_index: Of the worker.
+
+        :arg worker_count: How many workers the execution has.
+
+        """
+        self._begun[threading.get_ident()] = StepWorker(self.step, worker_index, worker_count)
+
+    def here(self) -> StepWorker:
+        """Return the worker of this thread."""
+        ident = threading.get_ident()
+        begun = self._begun.pop(ident, None)
+        if begun is None:
+            return self._running[ident]
+        self._running[ident] = begun
+        return begun

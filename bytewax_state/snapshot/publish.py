@@ -1,0 +1,249 @@
+"""Publish: frozen image → plan → uploads → manifest.
+
+Owns what is uploaded (only files that no manifest of this store names yet) and in which order (the manifest last, so
+that what no manifest names does not exist). It does not own the freeze, nor when a version may go (`retention`).
+Called by the worker's step, for every version, and by `restore` for the claim.
+"""
+
+import hashlib
+import logging
+import time
+from collections.abc import Iterable, Mapping
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
+from datetime import datetime
+from pathlib import Path
+from typing import Literal
+
+from bytewax_state import metrics
+from bytewax_state.keygroups import HASH, NAMES_ID
+from bytewax_state.snapshot.layout import file_name, manifest_name
+from bytewax_state.snapshot.manifest import FileEntry, Manifest, Seconds, Stats, encode
+from bytewax_state.snapshot.storage import Storage
+from bytewax_state.store.base import STATE, Frozen
+
+logger = logging.getLogger("bytewax_state")
+
+CLAIM = 0
+"""The version that names the files that a store is about to inherit."""
+
+_BLOCK = 1 << 20
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Who writes: what all manifests of one store have in common."""
+
+    flow_id: str
+    step_id: str
+    store_id: str
+    key_groups: int
+    codec: str
+    backend: Literal["heap", "rocksdb"]
+    worker_index: int
+    worker_count: int
+    writer: Mapping[str, str]
+    """Package name to version."""
+    ancestors: tuple[str, ...] = ()
+    """Every store of which files may still be inherited, transitively."""
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """What publishing a frozen image takes."""
+
+    new: tuple[Path, ...]
+    reused: tuple[FileEntry, ...]
+    inline: tuple[Path, ...]
+
+
+def plan(image: Path, durable: Mapping[str, FileEntry]) -> Plan:
+    """Choose what to upload.
+
+    :arg image: Folder of a frozen image.
+
+    :arg durable: Local name to entry, of the files that the newest manifest of this store, or what it was restored
+        from, names. RocksDB never uses a file number twice within a table, so the local name tells.
+
+    :returns: The plan.
+
+    """
+    tables = sorted(image.glob("*.sst"))
+    others = sorted(path for path in image.iterdir() if path.suffix != ".sst" and path.suffix != ".log")
+    return Plan(
+        new=tuple(path for path in tables if path.name not in durable),
+        reused=tuple(durable[path.name] for path in tables if path.name in durable),
+        inline=tuple(others),
+    )
+
+
+def claim(storage: Storage, origin: Origin, files: Iterable[FileEntry], at: datetime) -> None:
+    """Write version 0 of a store: from here on, retention elsewhere sees that its files are wanted.
+
+    :arg storage: Where.
+
+    :arg origin: The new store.
+
+    :arg files: What it inherits.
+
+    :arg at: Current time.
+
+    :raises StorageError: If the storage cannot be written.
+
+    """
+    nothing = Stats(
+        rows=0,
+        live_bytes=0,
+        changed_bytes=0,
+        uploaded_bytes=0,
+        uploaded_files=0,
+        reused_bytes=0,
+        reused_files=0,
+        seconds=Seconds(0, 0, 0, 0, 0),
+    )
+    _write(storage, _manifest(origin, CLAIM, at, epoch=0, groups={}, files=tuple(files), inline={}, stats=nothing))
+
+
+def publish(
+    storage: Storage,
+    origin: Origin,
+    frozen: Frozen,
+    durable: Mapping[str, FileEntry],
+    epoch: int,
+    at: datetime,
+    threads: int,
+) -> Manifest:
+    """Make a frozen image durable.
+
+    :arg storage: Where.
+
+    :arg origin: The store.
+
+    :arg frozen: Its image.
+
+    :arg durable: Local name to entry, of the files that need no upload.
+
+    :arg epoch: Newest epoch whose items the image has seen.
+
+    :arg at: Current time.
+
+    :arg threads: How many files to upload at once.
+
+    :returns: The manifest that was written.
+
+    :raises StorageError: If something cannot be written, for good. Nothing was published then.
+
+    """
+    began = time.perf_counter()
+    todo = plan(frozen.path, durable)
+    with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
+        sent = list(pool.map(lambda path: _send(storage, origin, path), todo.new))
+    files = (*(one.entry for one in sent), *todo.reused)
+    stats = Stats(
+        rows=frozen.rows,
+        live_bytes=frozen.live_bytes,
+        changed_bytes=frozen.changed_bytes,
+        uploaded_bytes=sum(one.entry.size for one in sent),
+        uploaded_files=len(sent),
+        reused_bytes=sum(entry.size for entry in todo.reused),
+        reused_files=len(todo.reused),
+        seconds=Seconds(
+            flush=frozen.flush_seconds,
+            freeze=frozen.freeze_seconds,
+            hash=sum(one.hash_seconds for one in sent),
+            upload=sum(one.upload_seconds for one in sent),
+            publish=time.perf_counter() - began,
+        ),
+    )
+    inline = {path.name: path.read_bytes() for path in todo.inline}
+    manifest = _manifest(
+        origin, frozen.version, at, epoch=epoch, groups=frozen.groups, files=files, inline=inline, stats=stats
+    )
+    _write(storage, manifest)
+    _report(manifest)
+    return manifest
+
+
+@dataclass(frozen=True, slots=True)
+class _Sent:
+    entry: FileEntry
+    hash_seconds: float
+    upload_seconds: float
+
+
+def _send(storage: Storage, origin: Origin, path: Path) -> _Sent:
+    began = time.perf_counter()
+    digest = hash_file(path)
+    hashed = time.perf_counter()
+    name = file_name(origin.flow_id, origin.step_id, origin.store_id, path.name)
+    storage.put_file(path, name)
+    below = f"{origin.store_id}/files/{path.name}"
+    entry = FileEntry(local=path.name, path=below, size=path.stat().st_size, sha256=digest)
+    return _Sent(entry, hashed - began, time.perf_counter() - hashed)
+
+
+def hash_file(path: Path) -> str:
+    """Digest a file.
+
+    :arg path: File.
+
+    :returns: SHA-256, in hexadecimal.
+
+    """
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while block := file.read(_BLOCK):
+            digest.update(block)
+    return digest.hexdigest()
+
+
+def _manifest(
+    origin: Origin,
+    version: int,
+    at: datetime,
+    *,
+    epoch: int,
+    groups: Mapping[int, int],
+    files: tuple[FileEntry, ...],
+    inline: Mapping[str, bytes],
+    stats: Stats,
+) -> Manifest:
+    return Manifest(
+        flow_id=origin.flow_id,
+        step_id=origin.step_id,
+        store_id=origin.store_id,
+        version=version,
+        created_at=at,
+        writer=dict(origin.writer),
+        epoch=epoch,
+        key_groups=origin.key_groups,
+        hash=HASH,
+        names=NAMES_ID,
+        backend=origin.backend,
+        worker_index=origin.worker_index,
+        worker_count=origin.worker_count,
+        groups=dict(groups),
+        files=files,
+        inline=dict(inline),
+        states={"logic": {"id": STATE, "kind": "logic", "codec": origin.codec, "ttl": None}},
+        ancestors=origin.ancestors,
+        stats=stats,
+    )
+
+
+def _write(storage: Storage, manifest: Manifest) -> None:
+    name = manifest_name(manifest.flow_id, manifest.step_id, manifest.store_id, manifest.version)
+    storage.put(name, encode(manifest))
+
+
+def _report(manifest: Manifest) -> None:
+    stats, seconds = manifest.stats, manifest.stats.seconds
+    metrics.published(manifest.step_id, stats)
+    logger.info(
+        "published step=%s store=%s version=%d epoch=%d rows=%d live_bytes=%d changed_bytes=%d uploaded_bytes=%d "
+        "uploaded_files=%d reused_bytes=%d reused_files=%d flush=%.3f freeze=%.3f hash=%.3f upload=%.3f publish=%.3f",
+        *(manifest.step_id, manifest.store_id, manifest.version, manifest.epoch),
+        *(stats.rows, stats.live_bytes, stats.changed_bytes, stats.uploaded_bytes, stats.uploaded_files),
+        *(stats.reused_bytes, stats.reused_files),
+        *(seconds.flush, seconds.freeze, seconds.hash, seconds.upload, seconds.publish),
+    )

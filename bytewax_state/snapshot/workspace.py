@@ -1,0 +1,103 @@
+"""The local folder of one store: its lock, its live table, its frozen images.
+
+Owns that two runs never share a folder, and what is left behind: frozen images for a fast restart, nothing of dead
+executions. It does not own what lies in the files. All of it may be lost at any time. Called by the dataflow.
+"""
+
+import fcntl
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import IO
+
+from bytewax_state.errors import ConflictError, StorageError
+from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, lock_path, store_dir
+
+logger = logging.getLogger("bytewax_state")
+
+FROZEN = 2
+"""How many frozen images stay, for a fast restart."""
+
+
+class Workspace:
+    """The local folder of one store, locked for one step and worker index."""
+
+    def __init__(self, root: Path, flow_id: str, step_id: str, store_id: str, worker_index: int) -> None:
+        """Lock it.
+
+        :arg root: Local folder of all stores.
+
+        :arg flow_id: Flow.
+
+        :arg step_id: Full id of the core step.
+
+        :arg store_id: The store.
+
+        :arg worker_index: Index of the worker; one run at a time may use it.
+
+        :raises ConflictError: If another run holds it.
+
+        :raises StorageError: If it cannot be written.
+
+        """
+        self.root = root
+        self.live = live_dir(root, flow_id, step_id, store_id)
+        self._names = (flow_id, step_id)
+        self._store_id = store_id
+        self._index = worker_index
+        self._lock: IO[str] | None = _lock(lock_path(root, flow_id, step_id, worker_index))
+
+    def frozen(self, version: int) -> Path:
+        """Name the folder of a frozen image.
+
+        :arg version: Of the store.
+
+        :returns: Path; its parent exists.
+
+        """
+        path = frozen_dir(self.root, *self._names, self._store_id, version)
+        path.parent.mkdir(parents=True, exist_ok=True)
+        return path
+
+    def tidy(self, version: int) -> None:
+        """Remove what a fast restart no longer needs, once a version is published.
+
+        :arg version: The version; what dead executions of this worker index left goes too.
+
+        """
+        shutil.rmtree(self.frozen(version - FROZEN), ignore_errors=True)
+        for store_id in local_stores(self.root, *self._names, self._index):
+            if store_id != self._store_id:
+                shutil.rmtree(store_dir(self.root, *self._names, store_id), ignore_errors=True)
+
+    def close(self) -> None:
+        """Throw the live table away, which nothing reads again, and unlock the folder."""
+        if self._lock is not None:
+            shutil.rmtree(self.live, ignore_errors=True)
+            self._lock.close()
+            self._lock = None
+
+
+def _lock(path: Path) -> IO[str]:
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        file = path.open("a+")
+    except OSError as ex:
+        msg = f"the local folder {path.parent} cannot be written: {ex.strerror}; set BYTEWAX_STATE_DIR to one that can"
+        raise StorageError(msg) from ex
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError as ex:
+        file.seek(0)
+        holder = file.read().strip() or "unknown"
+        file.close()
+        msg = (
+            f"another run holds {path} (process {holder}): the same flow with the same worker index is running on this "
+            "BYTEWAX_STATE_DIR; end it, or give this run a folder of its own"
+        )
+        raise ConflictError(msg) from ex
+    file.truncate(0)
+    file.write(f"{os.getpid()}\n")
+    file.flush()
+    return file

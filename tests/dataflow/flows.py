@@ -1,0 +1,134 @@
+"""One small flow for each of Bytewax's stateful operators, and how to compare what two runs of one gave."""
+
+from collections.abc import Callable, Iterable
+from datetime import datetime, timedelta, timezone
+from typing import Any
+
+import bytewax.operators as op
+import bytewax.operators.windowing as win
+from bytewax.dataflow import Dataflow, Stream
+from bytewax.operators import StatefulBatchLogic, StatefulLogic
+from bytewax.operators.windowing import EventClock, SessionWindower, TumblingWindower
+from bytewax.testing import TestingSink, TestingSource
+
+START = datetime(2026, 1, 1, tzinfo=timezone.utc)
+CLOCK: EventClock[Any] = EventClock(
+    lambda value: START + timedelta(seconds=value), wait_for_system_duration=timedelta(days=30)
+)
+ITEM_CLOCK: EventClock[Any] = EventClock(
+    lambda item: START + timedelta(seconds=item[1]), wait_for_system_duration=timedelta(days=30)
+)
+MINUTE = TumblingWindower(length=timedelta(minutes=1), align_to=START)
+SESSION = SessionWindower(gap=timedelta(seconds=40))
+
+ITEMS = [(f"key{number * 7 % 13}", number * 11 % 200) for number in range(600)]
+
+
+class RunningSum(StatefulLogic[int, tuple[str, int], int]):
+    """A user's logic that is discarded now and then, and has something to say at the end."""
+
+    def __init__(self, state: int | None) -> None:
+        self.sum = state or 0
+
+    def on_item(self, value: int) -> tuple[Iterable[tuple[str, int]], bool]:
+        self.sum += value
+        return [("sum", self.sum)], self.sum > 900
+
+    def on_eof(self) -> tuple[Iterable[tuple[str, int]], bool]:
+        return [("eof", self.sum)], False
+
+    def snapshot(self) -> int:
+        return self.sum
+
+
+class BatchSum(StatefulBatchLogic[int, int, int]):
+    """A user's batch logic."""
+
+    def __init__(self, state: int | None) -> None:
+        self.sum = state or 0
+
+    def on_batch(self, values: list[int]) -> tuple[Iterable[int], bool]:
+        out = []
+        for value in values:
+            self.sum += value
+            out.append(self.sum)
+        return out, False
+
+    def snapshot(self) -> int:
+        return self.sum
+
+
+def _joined(name: str, up: Stream[Any], join: Callable[..., Stream[Any]]) -> Stream[Any]:
+    left = op.map_value("left", up, lambda value: value)
+    right = op.filter_map("right", up, lambda item: (item[0], item[1] + 1) if item[1] % 3 else None)
+    return join(name, left, right)
+
+
+def _tagged(out: win.WindowOut[Any, Any]) -> Stream[Any]:
+    down = op.map_value("down", out.down, lambda item: ("down", item))
+    late = op.map_value("late", out.late, lambda item: ("late", item))
+    meta = op.map_value("meta", out.meta, lambda item: ("meta", item))
+    return op.merge("all", down, late, meta)
+
+
+def _add(total: int | None, value: int) -> tuple[int, int]:
+    total = (total or 0) + value
+    return total, total
+
+
+def _flat_add(total: int | None, value: int) -> tuple[int, list[int | None]]:
+    return (total or 0) + value, [total, value]
+
+
+OPERATORS: dict[str, Callable[[Stream[Any]], Stream[Any]]] = {
+    "collect": lambda up: op.collect("s", up, timedelta(days=1), 7),
+    "count_final": lambda up: op.count_final("s", up, lambda item: item[0]),
+    "fold_final": lambda up: op.fold_final("s", up, list, lambda acc, value: [*acc, value]),
+    "join": lambda up: _joined("s", up, op.join),
+    "max_final": lambda up: op.max_final("s", up),
+    "min_final": lambda up: op.min_final("s", up),
+    "reduce_final": lambda up: op.reduce_final("s", up, lambda one, other: one + other),
+    "stateful": lambda up: op.stateful("s", up, RunningSum),
+    "stateful_batch": lambda up: op.stateful_batch("s", up, BatchSum),
+    "stateful_flat_map": lambda up: op.stateful_flat_map("s", up, _flat_add),
+    "stateful_map": lambda up: op.stateful_map("s", up, _add),
+    "collect_window": lambda up: _tagged(win.collect_window("s", up, CLOCK, MINUTE)),
+    "count_window": lambda up: _tagged(win.count_window("s", up, ITEM_CLOCK, MINUTE, lambda item: item[0])),
+    "session_window": lambda up: _tagged(
+        win.fold_window("s", up, CLOCK, SESSION, int, lambda acc, value: acc + value, lambda one, other: one + other)
+    ),
+    "fold_window": lambda up: _tagged(
+        win.fold_window("s", up, CLOCK, MINUTE, list, lambda acc, value: [*acc, value], lambda one, other: one + other)
+    ),
+    "join_window": lambda up: _joined("s", up, lambda name, *ups: _tagged(win.join_window(name, CLOCK, MINUTE, *ups))),
+    "max_window": lambda up: _tagged(win.max_window("s", up, CLOCK, MINUTE)),
+    "min_window": lambda up: _tagged(win.min_window("s", up, CLOCK, MINUTE)),
+    "reduce_window": lambda up: _tagged(win.reduce_window("s", up, CLOCK, MINUTE, lambda one, other: one + other)),
+}
+
+
+def flow_of(operator: str, items: list[Any], out: list[Any], batch_size: int = 10) -> Dataflow:
+    """Make a flow.
+
+    :arg operator: Key of `OPERATORS`.
+
+    :arg items: `(key, value)`, and the source's sentinels.
+
+    :arg out: Gets the results.
+
+    :arg batch_size: Of the source.
+
+    """
+    flow = Dataflow("flow")
+    up = op.input("inp", flow, TestingSource(items, batch_size))
+    op.output("out", OPERATORS[operator](up), TestingSink(out))
+    return flow
+
+
+def per_key(out: Iterable[Any]) -> dict[str, list[Any]]:
+    """Sort results by key, keeping the order within one."""
+    found: dict[str, list[Any]] = {}
+    for key, value in out:
+        stream = value[0] if isinstance(value, tuple) and value[0] in ("down", "late", "meta") else ""
+        found.setdefault(f"{key} {stream}", []).append(value)
+    return found

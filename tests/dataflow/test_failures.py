@@ -1,0 +1,394 @@
+"""What goes wrong outside of the flow: each time a clear error, and nothing lost."""
+
+import os
+import shutil
+import struct
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from datetime import timedelta
+from pathlib import Path
+from typing import Any
+
+import fsspec
+import pytest
+from bytewax.recovery import RecoveryConfig, init_db_dir
+from bytewax.testing import TestingSource, run_main
+from fsspec.implementations.local import LocalFileSystem
+
+from bytewax_state import Settings, attach
+from bytewax_state.errors import (
+    BytewaxStateError,
+    ConfigError,
+    ConflictError,
+    IncompatibleError,
+    SnapshotCorruptError,
+    SnapshotMissingError,
+    StorageError,
+    UsageError,
+)
+from bytewax_state.run import main
+from bytewax_state.snapshot.recovery import check, read
+from tests.dataflow.flows import ITEMS, flow_of, per_key
+
+ZERO = timedelta(0)
+Change = Callable[[Path], None]
+
+
+class Job:
+    """A flow that was killed after some epochs, and is to be resumed."""
+
+    def __init__(self, folder: Path, backend: str = "heap", items: int = 300) -> None:
+        self.folder = folder
+        self.settings = Settings(
+            backend=backend, uri=str(folder / "snapshots"), dir=folder / "work", cache_entries=10, memory="8MiB"
+        )
+        self.recovery = folder / "recovery"
+        self.recovery.mkdir()
+        init_db_dir(self.recovery, 1)
+        self.out: list[Any] = []
+        self.items: list[Any] = list(ITEMS)
+        self.items.insert(items, TestingSource.ABORT())
+
+    def run(self, **changes: Any) -> None:
+        """Run to the next abort, or to the end."""
+        settings = self.settings.model_copy(update=changes)
+        flow = attach(flow_of("stateful", self.items, self.out), settings)
+        run_main(flow, epoch_interval=ZERO, recovery_config=RecoveryConfig(str(self.recovery), ZERO))
+
+    def fails(self, expected: type[BytewaxStateError], **changes: Any) -> str:
+        """Run, see it fail, and return the message; what was there before must be as it was."""
+        before = _contents(self.folder / "snapshots")
+        out = list(self.out)
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            self.run(**changes)
+        ours = next(one for one in _causes(caught.value) if isinstance(one, BytewaxStateError))
+        assert type(ours) is expected, ours
+        after = _contents(self.folder / "snapshots")
+        assert {name: after.get(name) for name in before} == before
+        assert self.out == out
+        return str(ours)
+
+    def finishes(self) -> None:
+        """Run to the end; the results are those of a run that nothing happened to."""
+        self.run()
+        plain: list[Any] = []
+        run_main(flow_of("stateful", ITEMS, plain))
+        assert per_key(self.out) == per_key(plain)
+
+    def newest(self, pattern: str) -> Path:
+        """Return the object of the newest version, or of the highest number."""
+        return max((self.folder / "snapshots").rglob(pattern))
+
+    def lose_disk(self) -> None:
+        shutil.rmtree(self.folder / "work")
+
+
+@pytest.fixture
+def job(tmp_path: Path) -> Job:
+    """A job that ran for 30 epochs."""
+    job = Job(tmp_path)
+    job.run()
+    return job
+
+
+def test_a_storage_that_cannot_be_written(tmp_path: Path) -> None:
+    """Is found at the first item, not at the end of the first epoch, and named."""
+    (tmp_path / "file").write_text("")
+    job = Job(tmp_path)
+    msg = job.fails(StorageError, uri=str(tmp_path / "file" / "snapshots"))
+    assert str(tmp_path / "file" / "snapshots") in msg
+    job.run()
+    job.finishes()
+
+
+def test_a_local_folder_that_cannot_be_written(tmp_path: Path) -> None:
+    """Names the setting."""
+    (tmp_path / "file").write_text("")
+    job = Job(tmp_path)
+    assert "BYTEWAX_STATE_DIR" in job.fails(StorageError, dir=tmp_path / "file" / "work")
+
+
+class QuotaFileSystem(LocalFileSystem):
+    """A storage that is full after some bytes."""
+
+    protocol = "quota"
+    left = 0
+
+    def _take(self, size: int) -> None:
+        if size > type(self).left:
+            raise OSError(28, "No space left on device")
+        type(self).left -= size
+
+    def put_file(self, lpath: str, rpath: str, *args: Any, **kwargs: Any) -> Any:
+        self._take(Path(lpath).stat().st_size)
+        self.makedirs(self._parent(rpath), exist_ok=True)
+        return super().put_file(lpath, rpath, *args, **kwargs)
+
+    def pipe_file(self, path: str, value: bytes, *args: Any, **kwargs: Any) -> Any:
+        self._take(len(value))
+        self.makedirs(self._parent(path), exist_ok=True)
+        return super().pipe_file(path, value, *args, **kwargs)
+
+
+@pytest.mark.parametrize("quota", [0, 1_000, 30_000, 100_000])
+def test_a_storage_that_is_full(quota: int, tmp_path: Path) -> None:
+    """Ends the run at the epoch that did not fit; with room again it goes on from the one before."""
+    fsspec.register_implementation("quota", QuotaFileSystem, clobber=True)
+    job = Job(tmp_path)
+    job.settings = job.settings.model_copy(update={"uri": f"quota://{tmp_path}/snapshots"})
+    QuotaFileSystem.left = quota
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        job.run()
+    ours = next(one for one in _causes(caught.value) if isinstance(one, BytewaxStateError))
+    assert type(ours) is StorageError
+    assert "No space left" in str(ours)
+    QuotaFileSystem.left = 1 << 40
+    job.run()
+    job.finishes()
+
+
+def test_a_manifest_that_was_cut_short(job: Job) -> None:
+    """Is named."""
+    path = job.newest("*.manifest")
+    data = path.read_bytes()
+    path.write_bytes(data[:-10])
+    assert path.name in job.fails(SnapshotCorruptError)
+    path.write_bytes(data)
+    job.finishes()
+
+
+@pytest.mark.parametrize("where", [0.0, 0.3, 0.6, 0.99])
+def test_a_file_with_a_flipped_bit(where: float, job: Job) -> None:
+    """Is found before any row of it is used."""
+    job.lose_disk()
+    path = max((job.folder / "snapshots").rglob("*.sst"))
+    data = path.read_bytes()
+    bad = bytearray(data)
+    bad[int(len(bad) * where)] ^= 1
+    path.write_bytes(bytes(bad))
+    msg = job.fails(SnapshotCorruptError)
+    assert path.name in msg
+    assert "SHA-256" in msg
+    path.write_bytes(data)
+    job.finishes()
+
+
+def test_a_damaged_local_image_is_fetched_again(job: Job) -> None:
+    """The local disk is never the only copy."""
+    for path in (job.folder / "work").rglob("frozen/*/*.sst"):
+        data = bytearray(path.read_bytes())
+        data[len(data) // 2] ^= 1
+        path.unlink()
+        path.write_bytes(bytes(data))
+    job.finishes()
+
+
+def test_a_missing_file(job: Job) -> None:
+    """Is named, also if the local disk still has it: the next restore could not count on that."""
+    path = max((job.folder / "snapshots").rglob("*.sst"))
+    away = path.rename(job.folder / "away")
+    assert path.name in job.fails(SnapshotMissingError)
+    away.rename(path)
+    job.finishes()
+
+
+def test_a_ref_whose_manifest_is_gone(job: Job) -> None:
+    """Names the version, what is there, and what to do."""
+    away = (job.folder / "snapshots").rename(job.folder / "away")
+    msg = job.fails(SnapshotMissingError)
+    assert "BYTEWAX_STATE_URI" in msg
+    shutil.rmtree(job.folder / "snapshots")
+    away.rename(job.folder / "snapshots")
+    job.finishes()
+
+
+def test_another_number_of_key_groups(job: Job) -> None:
+    """Names both numbers."""
+    msg = job.fails(IncompatibleError, key_groups=64)
+    assert "128" in msg
+    assert "64" in msg
+    job.finishes()
+
+
+def test_a_newer_manifest_format(job: Job) -> None:
+    """Says that it is newer."""
+    path = job.newest("*.manifest")
+    data = path.read_bytes()
+    path.write_bytes(data[:8] + struct.pack(">H", 99) + data[10:])
+    assert "99" in job.fails(IncompatibleError)
+    path.write_bytes(data)
+    job.finishes()
+
+
+def test_snapshots_that_are_switched_off(job: Job) -> None:
+    """Never an empty state in place of the one that is there."""
+    assert "BYTEWAX_STATE_URI" in job.fails(ConfigError, uri=None)
+    job.finishes()
+
+
+def test_a_row_of_plain_bytewax(tmp_path: Path) -> None:
+    """Is no ref, and the step is named."""
+    job = Job(tmp_path)
+    run_main(
+        flow_of("stateful", job.items, []),
+        epoch_interval=ZERO,
+        recovery_config=RecoveryConfig(str(job.recovery), ZERO),
+    )
+    assert "flow.s.stateful_batch" in job.fails(UsageError)
+    with pytest.raises(UsageError, match=r"plain Bytewax"):
+        check(read(job.recovery), "flow", ["flow.s.stateful_batch"])
+
+
+def test_a_step_that_was_renamed(job: Job) -> None:
+    """Both lists are named before the run begins."""
+    with pytest.raises(UsageError, match=r"'flow\.s\.stateful_batch'.*'flow\.t\.stateful_batch'"):
+        check(read(job.recovery), "flow", ["flow.t.stateful_batch"])
+    check(read(job.recovery), "flow", ["flow.s.stateful_batch"])
+
+
+def test_the_recovery_directory_of_another_flow(job: Job) -> None:
+    """Would be ignored by Bytewax, which then begins anew."""
+    with pytest.raises(UsageError, match=r"'flow'.*'other'"):
+        check(read(job.recovery), "other", ["other.s.stateful_batch"])
+
+
+def test_a_recovery_directory_that_is_new_is_anybodys(tmp_path: Path) -> None:
+    """There is nothing to lose."""
+    init_db_dir(tmp_path, 3)
+    check(read(tmp_path), "flow", ["flow.s"])
+
+
+def test_a_second_run_on_the_same_folder(job: Job) -> None:
+    """Is refused, and the first goes on."""
+    locks = list((job.folder / "work").rglob("*.lock"))
+    assert len(locks) == 1
+    holder = subprocess.Popen(
+        [
+            sys.executable,
+            "-c",
+            "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); "
+            "sys.stdin.read()",
+            str(locks[0]),
+        ],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+    )
+    assert holder.stdout is not None
+    assert holder.stdin is not None
+    assert holder.stdout.readline() == b"held\n"
+    assert "BYTEWAX_STATE_DIR" in job.fails(ConflictError)
+    holder.stdin.close()
+    holder.wait()
+    holder.stdout.close()
+    job.finishes()
+
+
+def test_a_failed_run_can_be_resumed_in_the_same_process(job: Job) -> None:
+    """Even while somebody still holds the exception, and with it the stack."""
+    uri = job.settings.uri
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        job.run(uri=f"{uri}-not")
+    assert caught
+    job.finishes()
+
+
+FLOW = """
+import os
+from bytewax.dataflow import Dataflow
+import bytewax.operators as op
+from bytewax.testing import TestingSource, TestingSink
+flow = Dataflow(os.environ.get("FLOW", "flow"))
+up = op.input("inp", flow, TestingSource([("a", 1), ("b", 2)] * 10))
+op.output("out", op.stateful_map(os.environ.get("STEP", "s"), up, lambda s, v: ((s or 0) + v, v)), TestingSink([]))
+"""
+
+
+@pytest.fixture
+def run(tmp_path: Path) -> Iterator[Callable[..., subprocess.CompletedProcess[str]]]:
+    """`python -m bytewax_state.run` in a folder of its own."""
+    (tmp_path / "my_flow.py").write_text(FLOW)
+    (tmp_path / "recovery").mkdir()
+    init_db_dir(tmp_path / "recovery", 1)
+
+    def call(*flags: str, **env: str) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "bytewax_state.run", "my_flow:flow", *flags]
+        return subprocess.run(
+            command, cwd=tmp_path, env=os.environ | env, capture_output=True, text=True, check=False, timeout=60
+        )
+
+    yield call
+
+
+RECOVER = ("-r", "recovery", "-s", "1", "-b", "0")
+
+
+def test_run_refuses_a_renamed_step(run: Callable[..., Any]) -> None:
+    """Unless told otherwise; with an exit code of its own."""
+    assert run(*RECOVER).returncode == 0
+    done = run(*RECOVER, STEP="t")
+    assert done.returncode == 2
+    assert "flow.s.stateful_flat_map.stateful" in done.stderr
+    assert "flow.t.stateful_flat_map.stateful" in done.stderr
+    assert "Traceback" not in done.stderr
+    assert run(*RECOVER, "--ignore-unclaimed", STEP="t").returncode == 0
+    assert run(*RECOVER, STEP="t").returncode == 0
+
+
+def test_run_refuses_the_recovery_directory_of_another_flow(run: Callable[..., Any]) -> None:
+    """Naming both."""
+    assert run(*RECOVER).returncode == 0
+    done = run(*RECOVER, FLOW="other")
+    assert done.returncode == 2
+    assert "'flow'" in done.stderr
+    assert "'other'" in done.stderr
+
+
+def test_run_refuses_a_retention_below_the_backup_interval(run: Callable[..., Any]) -> None:
+    """Bytewax could resume from an epoch whose state is gone."""
+    done = run("-r", "recovery", "-s", "1", "-b", "3600", BYTEWAX_STATE_RETAIN_FOR="10m")
+    assert done.returncode == 2
+    assert "BYTEWAX_STATE_RETAIN_FOR" in done.stderr
+    assert run("-r", "recovery", "-s", "1", "-b", "7200").returncode == 0
+
+
+def test_run_without_recovery_takes_no_snapshots(run: Callable[..., Any], tmp_path: Path) -> None:
+    """And says so."""
+    done = run()
+    assert done.returncode == 0
+    assert "no recovery directory" in done.stderr
+    assert not (tmp_path / ".bytewax-state").exists()
+
+
+def test_run_names_a_wrong_setting(run: Callable[..., Any]) -> None:
+    """In one line, before anything else."""
+    done = run(*RECOVER, BYTEWAX_STATE_BACKEND="rocks")
+    assert done.returncode == 2
+    assert "BYTEWAX_STATE_BACKEND" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_run_names_our_error_last(run: Callable[..., Any], tmp_path: Path) -> None:
+    """Below the stack that Bytewax prints."""
+    assert run(*RECOVER).returncode == 0
+    shutil.rmtree(tmp_path / ".bytewax-state")
+    done = run(*RECOVER)
+    assert done.returncode != 0
+    assert "snapshot-missing" in done.stderr
+
+
+def test_main_takes_the_flags_of_bytewax(capsys: pytest.CaptureFixture[str]) -> None:
+    """And shows them."""
+    with pytest.raises(SystemExit):
+        main(["--help"])
+    assert "--recovery-directory" in capsys.readouterr().out
+
+
+def _contents(folder: Path) -> dict[str, bytes]:
+    return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
+
+
+def _causes(ex: BaseException | None) -> Iterator[BaseException]:
+    while ex is not None:
+        yield ex
+        ex = ex.__cause__ or ex.__context__

@@ -1,0 +1,232 @@
+"""Which manifest serves which ref, and that a restored table holds what the refs say, from any mix of stores."""
+
+import os
+from collections.abc import Iterator
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+
+import pytest
+
+from bytewax_state.errors import SnapshotMissingError
+from bytewax_state.settings import Settings
+from bytewax_state.snapshot.history import History
+from bytewax_state.snapshot.layout import manifest_name
+from bytewax_state.snapshot.manifest import decode
+from bytewax_state.snapshot.publish import Origin, plan
+from bytewax_state.snapshot.ref import Ref
+from bytewax_state.snapshot.restore import Restored, find, restore
+from bytewax_state.snapshot.storage import Storage, open_storage
+from bytewax_state.snapshot.workspace import Workspace
+from bytewax_state.store.base import Store
+from bytewax_state.store.heap import HeapStore
+from bytewax_state.store.table import Memory, Table
+from tests.contracts.store_contract import Box, BoxRows, contents, put
+
+NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+GROUPS = 8
+MEMORY = Memory.of(8 << 20)
+
+
+class Writer:
+    """One execution of a step on one worker, without Bytewax."""
+
+    def __init__(self, folder: Path, index: int, refs: list[Ref], keep: int = 100) -> None:
+        self.storage: Storage = open_storage(str(folder / "snapshots"), {}, 4)
+        self.origin = Origin(
+            flow_id="flow",
+            step_id="flow.s",
+            store_id=f"{len(os.listdir(folder)):04}-w{index:03}-{os.urandom(4).hex()}",
+            key_groups=GROUPS,
+            codec="pickle",
+            backend="heap",
+            worker_index=index,
+            worker_count=2,
+            writer={},
+        )
+        (folder / f"execution-{os.urandom(4).hex()}").mkdir()
+        self.settings = Settings(dir=folder / "work", retain_snapshots=keep, retain_for=timedelta(0))
+        self.space = Workspace(self.settings.dir, "flow", "flow.s", self.origin.store_id, index)
+        self.refs = {ref.group: ref for ref in refs}
+        self.done: Restored | None = None
+        if refs:
+            self.done = restore(self.storage, self.space.root, self.space.live, self.origin, refs, MEMORY, NOW, 4)
+            table = self.done.table
+            self.origin = self.done.origin
+            self.store: Store[Box] = HeapStore(BoxRows(), lambda: table)
+        else:
+            self.store = HeapStore(BoxRows(), lambda: Table.open(self.space.live, MEMORY, create=True))
+        inherited = self.done.durable if self.done else {}
+        self.history = History(self.storage, self.space, self.origin, inherited, self.settings, lambda: NOW)
+        self.parts = {group: self.store.add(group, restored=True) for group in sorted(self.refs)}
+
+    def add(self, *groups: int) -> None:
+        self.parts |= {group: self.store.add(group, restored=False) for group in groups}
+
+    def put(self, group: int, key: str, value: object) -> None:
+        put(self.parts[group], key, value)
+
+    def publish(self) -> list[Ref]:
+        self.history.add(self.store, epoch=1)
+        return [Ref(self.origin.store_id, self.store.version, group, GROUPS) for group in self.parts]
+
+    def contents(self) -> dict[int, dict[str, object]]:
+        return {group: contents(part) for group, part in self.parts.items()}
+
+    def close(self) -> None:
+        self.store.close()
+        self.space.close()
+
+
+@pytest.fixture
+def writers(tmp_path: Path) -> Iterator[list[Writer]]:
+    """Collects what is to be closed."""
+    made: list[Writer] = []
+    yield made
+    for writer in made:
+        writer.close()
+
+
+def begin(writers: list[Writer], folder: Path, index: int = 0, refs: list[Ref] | None = None) -> Writer:
+    if writers and index == 0:
+        for writer in writers:
+            writer.close()
+    writer = Writer(folder, index, refs or [])
+    writers.append(writer)
+    return writer
+
+
+def test_a_group_that_did_not_change_is_served_by_a_later_manifest(writers: list[Writer], tmp_path: Path) -> None:
+    """So an old manifest may go while refs to it live."""
+    first = begin(writers, tmp_path)
+    first.add(0, 1)
+    first.put(0, "a", 1)
+    first.put(1, "b", 1)
+    old = first.publish()
+    first.put(1, "b", 2)
+    new = first.publish()
+    first.storage.delete([manifest_name("flow", "flow.s", first.origin.store_id, 1)])
+    again = begin(writers, tmp_path, refs=[old[0], new[1]])
+    assert again.contents() == {0: {"a": 1}, 1: {"b": 2}}
+
+
+def test_a_group_that_changed_is_not_served_by_a_later_manifest(writers: list[Writer], tmp_path: Path) -> None:
+    """Rather an error than the state of another epoch."""
+    first = begin(writers, tmp_path)
+    first.add(0)
+    first.put(0, "a", 1)
+    old = first.publish()
+    first.put(0, "a", 2)
+    first.publish()
+    first.storage.delete([manifest_name("flow", "flow.s", first.origin.store_id, 1)])
+    with pytest.raises(SnapshotMissingError, match=r"version 1 .*versions \[2\]"):
+        find(first.storage, "flow", "flow.s", old)
+
+
+def test_an_earlier_epoch_is_restored_as_it_was(writers: list[Writer], tmp_path: Path) -> None:
+    """Bytewax may resume from any epoch in its backup interval."""
+    first = begin(writers, tmp_path)
+    first.add(0)
+    refs = []
+    for number in range(5):
+        first.put(0, "a", number)
+        refs.append(first.publish())
+    assert begin(writers, tmp_path, refs=refs[2]).contents() == {0: {"a": 2}}
+
+
+def test_groups_of_two_stores_come_together(writers: list[Writer], tmp_path: Path) -> None:
+    """Fewer workers: the groups of one are the base, those of the others are ingested."""
+    one = begin(writers, tmp_path, 0)
+    two = begin(writers, tmp_path, 1)
+    one.add(0, 1, 2)
+    two.add(3, 4)
+    for writer, groups in ((one, (0, 1, 2)), (two, (3, 4))):
+        for group in groups:
+            for number in range(100):
+                writer.put(group, f"k{number}", (group, number))
+    refs = one.publish() + two.publish()
+    expected = one.contents() | two.contents()
+    assert begin(writers, tmp_path, refs=refs).contents() == expected
+
+
+def test_groups_of_one_store_part(writers: list[Writer], tmp_path: Path) -> None:
+    """More workers: each clips what is not its own, so that no ghost of a group comes back later."""
+    one = begin(writers, tmp_path)
+    one.add(*range(GROUPS))
+    for group in range(GROUPS):
+        one.put(group, "a", group)
+    refs = one.publish()
+    half = begin(writers, tmp_path, refs=refs[::2])
+    assert half.contents() == {group: {"a": group} for group in range(0, GROUPS, 2)}
+    rows = list(half.store.table().scan(b"", b"\xff" * 8))
+    assert len(rows) == GROUPS // 2
+
+
+def test_a_chain_of_executions_uploads_only_what_changed(writers: list[Writer], tmp_path: Path) -> None:
+    """Inherited files keep their old paths."""
+    writer = begin(writers, tmp_path)
+    writer.add(0)
+    for number in range(2_000):
+        writer.put(0, f"k{number}", "x" * 200)
+    refs = writer.publish()
+    for _ in range(3):
+        writer = begin(writers, tmp_path, refs=refs)
+        writer.put(0, "k1", "y")
+        refs = writer.publish()
+    name = manifest_name("flow", "flow.s", writer.origin.store_id, 1)
+    manifest = decode(
+        writer.storage.get(name), flow_id="flow", step_id="flow.s", store_id=writer.origin.store_id, version=1
+    )
+    assert manifest.stats.uploaded_bytes < manifest.stats.reused_bytes / 10
+    assert len({entry.path.partition("/")[0] for entry in manifest.files}) > 1
+    assert len(manifest.ancestors) == 3
+
+
+def test_a_restored_store_that_did_not_change_publishes_without_an_upload(
+    writers: list[Writer], tmp_path: Path
+) -> None:
+    """A manifest, under its own id, and nothing else."""
+    first = begin(writers, tmp_path)
+    first.add(0)
+    first.put(0, "a", 1)
+    refs = first.publish()
+    again = begin(writers, tmp_path, refs=refs)
+    before = set(again.storage.list("flow"))
+    again.publish()
+    assert [name.rpartition(".")[2] for name in set(again.storage.list("flow")) - before] == ["manifest"]
+
+
+def test_the_claim_comes_first(writers: list[Writer], tmp_path: Path) -> None:
+    """Version 0 of a new store names what it inherits before it reads any of it."""
+    first = begin(writers, tmp_path)
+    first.add(0)
+    first.put(0, "a", 1)
+    refs = first.publish()
+    again = begin(writers, tmp_path, refs=refs)
+    name = manifest_name("flow", "flow.s", again.origin.store_id, 0)
+    claimed = decode(
+        again.storage.get(name), flow_id="flow", step_id="flow.s", store_id=again.origin.store_id, version=0
+    )
+    assert {entry.path.partition("/")[0] for entry in claimed.files} == {first.origin.store_id}
+
+
+def test_own_versions_go_with_their_files(writers: list[Writer], tmp_path: Path) -> None:
+    """And what is left can be restored."""
+    first = Writer(tmp_path, 0, [], keep=2)
+    writers.append(first)
+    first.add(0)
+    for number in range(30):
+        first.put(0, f"k{number % 3}", number)
+        refs = first.publish()
+    names = first.storage.list("flow")
+    assert len([name for name in names if name.endswith(".manifest")]) <= 4
+    again = begin(writers, tmp_path, refs=refs)
+    assert again.contents() == {0: {"k0": 27, "k1": 28, "k2": 29}}
+
+
+def test_the_plan_uploads_what_is_not_durable(tmp_path: Path) -> None:
+    """And passes the small mutable files to the manifest, without RocksDB's empty log."""
+    for name in ("000008.sst", "000012.sst", "CURRENT", "MANIFEST-000005", "000013.log"):
+        (tmp_path / name).write_text("")
+    todo = plan(tmp_path, {})
+    assert [path.name for path in todo.new] == ["000008.sst", "000012.sst"]
+    assert [path.name for path in todo.inline] == ["CURRENT", "MANIFEST-000005"]
