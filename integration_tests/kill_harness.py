@@ -1,0 +1,309 @@
+"""Kills a flow with -9 again and again, resumes it, and compares what it leaves.
+
+It owns processes, kill moments and the comparison; every moment comes from a seed. It knows
+nothing of stores and snapshots but the log lines of restores, so that the same harness runs
+plain Bytewax, which is how it is itself tested. Called by the integration tests.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import socket
+import sqlite3
+import subprocess
+import sys
+import time
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from random import Random
+from shutil import rmtree
+
+PLAIN = "bytewax.run"
+ATTACHED = "bytewax_state.run"
+
+_PATIENCE = 120.0  # seconds without progress, until a run counts as stuck
+_GLANCE = 0.02  # seconds between two looks at the progress
+_RESTORED = re.compile(
+    r"restored step=(?P<step>\S+) groups=(?P<groups>\d+) from=(?P<source>\S+)"
+    r" linked_bytes=(?P<linked>\d+) fetched_bytes=(?P<fetched>\d+) "
+)
+
+
+class RunFailedError(Exception):
+    """A process ended by itself with an error, or the run made no progress any more."""
+
+
+@dataclass(frozen=True)
+class Job:
+    """One flow with its recovery partitions, over all its executions."""
+
+    flow: Path
+    folder: Path
+    """Working directory of the processes; recovery partitions and logs lie in it."""
+
+    env: Mapping[str, str]
+    module: str = ATTACHED
+    partitions: int = 3
+    snapshot_seconds: int = 0
+    """0 closes an epoch at every activation: the most moments to be killed between."""
+
+    @property
+    def recovery(self) -> Path:
+        """Where Bytewax keeps its recovery partitions."""
+        return self.folder / "recovery"
+
+
+@dataclass(frozen=True)
+class Turn:
+    """One execution, which ends by a kill unless it is the last."""
+
+    processes: int = 1
+    env: Mapping[str, str] = field(default_factory=dict)
+    without: Path | None = None
+    """A folder that is deleted before the execution starts."""
+
+    most_epochs: int = 6
+    """Kill after one to so many committed epochs, and a random moment."""
+
+    starting: bool = False
+    """Kill while it starts, restores or has only just begun, rather than after some epochs."""
+
+
+@dataclass(frozen=True)
+class Restored:
+    """What a log line says of one restore."""
+
+    step: str
+    groups: int
+    versions: tuple[int, ...]
+    linked_bytes: int
+    fetched_bytes: int
+
+
+@dataclass(frozen=True)
+class Execution:
+    """How one execution went."""
+
+    processes: int
+    killed: bool
+    epochs: int
+    """Committed before the kill was decided; never more than were committed."""
+
+    restored: tuple[Restored, ...]
+
+
+def survive(job: Job, turns: Sequence[Turn], seed: int) -> list[Execution]:
+    """Run a flow to its end, killed at the end of each turn but the last.
+
+    :arg job: What to run.
+
+    :arg turns: The executions. An execution that reaches the end of its input before it is
+        killed is the last.
+
+    :arg seed: Of all random moments and choices.
+
+    :returns: The executions, in order.
+
+    :raises RunFailedError: If an execution fails by anything but the kill.
+
+    """
+    rng = Random(seed)
+    if not job.recovery.exists():
+        job.recovery.mkdir(parents=True)
+        command = (sys.executable, "-m", "bytewax.recovery", str(job.recovery), str(job.partitions))
+        subprocess.run(command, check=True)
+    executions: list[Execution] = []
+    for number, turn in enumerate(turns):
+        executions.append(_take(job, turn, number, rng, last=number == len(turns) - 1))
+        if not executions[-1].killed:
+            break
+    return executions
+
+
+def differences(expected: Path, found: Path, names: Iterable[str]) -> list[str]:
+    """Compare result files: the same lines, for each key in the same order.
+
+    The order among keys is free: plain Bytewax itself writes different keys in another order
+    for another batch size or number of workers.
+
+    :arg expected: Folder of the files of an uninterrupted run.
+
+    :arg found: Folder of the files to be judged.
+
+    :arg names: Of the files. The first word of each line is its key.
+
+    :returns: A sentence for each key that differs; empty when all is well.
+
+    """
+    wrong = []
+    for name in names:
+        theirs, ours = _by_key(expected / name), _by_key(found / name)
+        wrong += [
+            f"{name}: {key!r}: expected {theirs.get(key)}, found {ours.get(key)}"
+            for key in sorted(theirs.keys() | ours.keys())
+            if theirs.get(key) != ours.get(key)
+        ]
+    return wrong
+
+
+def _by_key(path: Path) -> dict[str, list[str]]:
+    lines: dict[str, list[str]] = defaultdict(list)
+    for line in path.read_text().splitlines():
+        lines[line.partition(" ")[0]].append(line)
+    return dict(lines)
+
+
+def _take(job: Job, turn: Turn, number: int, rng: Random, last: bool) -> Execution:
+    if turn.without is not None and turn.without.exists():
+        rmtree(turn.without)
+    before = _execution(job.recovery)
+    logs = [job.folder / f"run-{number}-{index}.log" for index in range(turn.processes)]
+    with _started(job, turn, logs) as processes:
+        if last:
+            killed, epochs = False, 0
+            _wait_for_end(processes, logs)
+        else:
+            wanted = 0 if turn.starting else rng.randint(1, turn.most_epochs)
+            epochs = _wait_for_epochs(job, processes, logs, before, wanted)
+            time.sleep(rng.uniform(0.0, 0.6 if turn.starting else 0.1))
+            killed = _kill(processes, logs, rng)
+    restored = tuple(one for log in logs for one in _restored(log.read_text()))
+    return Execution(turn.processes, killed, epochs, restored)
+
+
+@contextmanager
+def _started(job: Job, turn: Turn, logs: Sequence[Path]) -> Iterator[list[subprocess.Popen[bytes]]]:
+    """Start the processes of a cluster; whatever happens, none of them is left behind."""
+    command = [sys.executable, "-m", job.module, str(job.flow), "-r", str(job.recovery)]
+    command += ["-s", str(job.snapshot_seconds), "-b", "0"]
+    addresses = ";".join(f"127.0.0.1:{port}" for port in _free_ports(turn.processes))
+    processes: list[subprocess.Popen[bytes]] = []
+    try:
+        for index, log in enumerate(logs):
+            place = ["-i", str(index), "-a", addresses] if turn.processes > 1 else []
+            with log.open("wb") as out:
+                processes.append(
+                    subprocess.Popen(
+                        command + place,
+                        cwd=job.folder,
+                        env={**os.environ, **job.env, **turn.env},
+                        stdout=out,
+                        stderr=subprocess.STDOUT,
+                    )
+                )
+        yield processes
+    finally:
+        for process in processes:
+            process.kill()
+            process.wait()
+
+
+def _free_ports(count: int) -> list[int]:
+    sockets = [socket.socket() for _ in range(count)]
+    try:
+        for one in sockets:
+            one.bind(("127.0.0.1", 0))
+        return [one.getsockname()[1] for one in sockets]
+    finally:
+        for one in sockets:
+            one.close()
+
+
+def _wait_for_epochs(
+    job: Job,
+    processes: Sequence[subprocess.Popen[bytes]],
+    logs: Sequence[Path],
+    before: int,
+    wanted: int,
+) -> int:
+    """Wait until a new execution has committed some epochs, or has come to its end."""
+    deadline = time.monotonic() + _PATIENCE
+    epochs = 0
+    while epochs < wanted and not _ended(processes, logs):
+        if time.monotonic() > deadline:
+            raise RunFailedError(_report(f"{epochs} of {wanted} epochs in {_PATIENCE} s", logs))
+        time.sleep(_GLANCE)
+        if _execution(job.recovery) > before:
+            epochs = _epochs(job.recovery)
+    return epochs
+
+
+def _wait_for_end(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> None:
+    deadline = time.monotonic() + _PATIENCE
+    while not _ended(processes, logs):
+        if time.monotonic() > deadline:
+            raise RunFailedError(_report(f"no end after {_PATIENCE} s", logs))
+        time.sleep(_GLANCE)
+
+
+def _ended(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> bool:
+    codes = [process.poll() for process in processes]
+    if any(codes):
+        raise RunFailedError(_report(f"processes ended by themselves with {codes}", logs))
+    return all(code == 0 for code in codes)
+
+
+def _kill(processes: list[subprocess.Popen[bytes]], logs: Sequence[Path], rng: Random) -> bool:
+    """Kill one process, and a moment later the others: a cluster cannot go on without one."""
+    if _ended(processes, logs):
+        return False
+    first, *others = rng.sample(processes, len(processes))
+    first.kill()
+    first.wait()
+    time.sleep(rng.uniform(0.0, 0.1))
+    for process in others:
+        process.kill()
+        process.wait()
+    return True
+
+
+def _report(what: str, logs: Sequence[Path]) -> str:
+    tails = (f"--- {log.name}\n{log.read_text(errors='replace')[-4000:]}" for log in logs)
+    return "\n".join((what, *tails))
+
+
+def _restored(log: str) -> list[Restored]:
+    return [
+        Restored(
+            found["step"],
+            int(found["groups"]),
+            tuple(int(version) for version in re.findall(r"@(\d+)", found["source"])),
+            int(found["linked"]),
+            int(found["fetched"]),
+        )
+        for found in _RESTORED.finditer(log)
+    ]
+
+
+def _execution(recovery: Path) -> int:
+    """Tell the number of the newest execution; -1 before the first."""
+    return max((number for (number,) in _ask(recovery, "SELECT coalesce(max(ex_num), -1) FROM exs")), default=-1)
+
+
+def _epochs(recovery: Path) -> int:
+    """Count the epochs that the newest execution has committed, on all of its workers."""
+    newest = _execution(recovery)
+    started = _ask(recovery, f"SELECT worker_count, resume_epoch FROM exs WHERE ex_num = {newest}")
+    if not started:
+        return 0
+    workers, resume_epoch = started[0]
+    fronts = dict.fromkeys(range(workers), resume_epoch)
+    for worker, front in _ask(recovery, f"SELECT worker_index, worker_frontier FROM fronts WHERE ex_num = {newest}"):
+        fronts[worker] = max(fronts[worker], front)
+    return int(min(fronts.values()) - resume_epoch)
+
+
+def _ask(recovery: Path, query: str) -> list[tuple[int, ...]]:
+    """Ask all partitions; one that is just being opened by Bytewax has nothing to say."""
+    rows: list[tuple[int, ...]] = []
+    for partition in sorted(recovery.glob("part-*.sqlite3")):
+        try:
+            with closing(sqlite3.connect(f"{partition.as_uri()}?mode=ro", uri=True)) as db:
+                rows += db.execute(query).fetchall()
+        except sqlite3.OperationalError:
+            continue
+    return rows
