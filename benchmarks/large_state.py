@@ -1,0 +1,121 @@
+"""`python -m benchmarks.large_state [--keys N] [--plain-keys N] [--dir DIR]`: memory and resume time of a large state.
+
+Owns which runs follow each other, and the limits: a RocksDB store with a small cache is built, resumed, and resumed
+once more without its local folder; one line of JSON each. It does not own a run (`large_run`).
+Called from the command line; exit code 1 if a limit is passed.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Iterator
+from dataclasses import asdict
+from pathlib import Path
+from shutil import rmtree
+from tempfile import TemporaryDirectory
+
+from benchmarks.large_run import Result, Run
+
+PEAK_AT_MOST = 1 << 30
+FIRST_ITEM_AT_MOST = 10.0
+"""Seconds."""
+
+_ROOT = Path(__file__).parent.parent
+
+
+def measure(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
+    """Build a store and resume it twice.
+
+    :arg keys: Keys in it.
+
+    :arg folder: Empty folder.
+
+    :returns: What each run is called, and gave.
+
+    """
+    build, *resumes = plan(keys)
+    yield "build", run_apart(Run("ours", keys, build, 0, str(folder)))
+    yield "resume", run_apart(Run("ours", keys, resumes[0], 1, str(folder)))
+    rmtree(folder / "work")
+    yield "resume_without_dir", run_apart(Run("ours", keys, resumes[1], 1, str(folder)))
+
+
+def measure_plain(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
+    """Do the same with Bytewax alone, which has one folder only.
+
+    :arg keys: Keys.
+
+    :arg folder: Empty folder.
+
+    :returns: As `measure`.
+
+    """
+    build, resume, _ = plan(keys)
+    yield "build", run_apart(Run("theirs", keys, build, 0, str(folder)))
+    yield "resume", run_apart(Run("theirs", keys, resume, 1, str(folder)))
+
+
+def plan(keys: int) -> tuple[int, int, int]:
+    """Say where each run stops: the first has met every key, and each of the others a tenth of them again."""
+    return keys, keys + keys // 10, keys + keys // 10 * 2
+
+
+def run_apart(what: Run) -> Result:
+    """Run in a fresh process.
+
+    :arg what: What to run.
+
+    :returns: What it gave.
+
+    :raises RuntimeError: If it ends with an error.
+
+    """
+    command = [sys.executable, "-m", "benchmarks.large_run", json.dumps(asdict(what))]
+    env = {name: value for name, value in os.environ.items() if not name.startswith("BYTEWAX_")}
+    done = subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        msg = f"the run {what} ended with {done.returncode}:\n{done.stderr}"
+        raise RuntimeError(msg)
+    return Result(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def main(argv: list[str]) -> int:
+    """Run the command.
+
+    :arg argv: Arguments, without the program's name.
+
+    :returns: Exit code.
+
+    """
+    args = _parser().parse_args(argv)
+    holds = True
+    with TemporaryDirectory(prefix="large-state-", dir=args.dir) as folder:
+        for name, result in measure(args.keys, Path(folder)):
+            _print("ours", name, args.keys, result)
+            holds = holds and result.peak_bytes <= PEAK_AT_MOST and result.first_item_seconds <= FIRST_ITEM_AT_MOST
+    if args.plain_keys:
+        with TemporaryDirectory(prefix="large-state-", dir=args.dir) as folder:
+            for name, result in measure_plain(args.plain_keys, Path(folder)):
+                _print("theirs", name, args.plain_keys, result)
+    if not holds:
+        limits = f"{PEAK_AT_MOST} bytes, and {FIRST_ITEM_AT_MOST} s until the first item"
+        print(f"expected of each run of ours at most {limits}", file=sys.stderr)
+    return 0 if holds else 1
+
+
+def _print(side: str, name: str, keys: int, result: Result) -> None:
+    print(json.dumps({"case": "large_state", "run": name, "side": side, "keys": keys, **asdict(result)}), flush=True)
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.large_state")
+    parser.add_argument("--keys", type=int, default=5_000_000, metavar="N", help="keys in the store (default: 5000000)")
+    parser.add_argument("--plain-keys", type=int, default=0, metavar="N", help="also resume Bytewax alone on N keys")
+    parser.add_argument("--dir", type=Path, metavar="DIR", help="where some GB of files go (default: the system's)")
+    return parser
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

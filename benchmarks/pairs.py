@@ -1,0 +1,116 @@
+"""Measures a pair: both sides in turns, each turn in a process of its own, and the ratio of their medians.
+
+Owns the order of the turns and the arithmetic. It does not own what a turn does (`turn`).
+Called by the command line, and by the tests with tiny cases.
+"""
+
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from statistics import median
+
+from benchmarks.cases import Backend, Case
+from benchmarks.turn import Side, Turn
+
+_ROOT = Path(__file__).parent.parent
+
+
+class TurnFailedError(Exception):
+    """A turn ended with an error, or the two sides did not do the same."""
+
+
+@dataclass(frozen=True, slots=True)
+class Line:
+    """What a pair gave; the fields of the JSON line."""
+
+    case: str
+    backend: Backend
+    items: int
+    keys: int
+    theirs: float
+    """Median, in `unit`."""
+    ours: float
+    ratio: float
+    """Ours to theirs."""
+    at_least: float | None
+    unit: str
+    turns: int
+
+    @property
+    def holds(self) -> bool:
+        """Whether the ratio is what was asked for."""
+        return self.at_least is None or self.ratio >= self.at_least
+
+
+def measure(case: Case, turns: int, report: Callable[[str], None] = lambda text: None) -> Line:
+    """Measure a case.
+
+    :arg case: Case.
+
+    :arg turns: How often each side runs.
+
+    :arg report: Told of each turn.
+
+    :returns: Line.
+
+    :raises TurnFailedError: If a turn fails, or the sides emit different numbers of items.
+
+    """
+    done: dict[Side, list[Turn]] = {"theirs": [], "ours": []}
+    for number in range(turns):
+        for side in _order(number):
+            turn = run_apart(side, case)
+            done[side].append(turn)
+            report(f"{case.full_name} turn {number + 1}/{turns} {side}: {turn.seconds:.2f} s")
+    _check_same(case, done["theirs"] + done["ours"])
+    theirs, ours = (median(case.items / turn.seconds for turn in done[side]) for side in ("theirs", "ours"))
+    return Line(
+        case=case.name,
+        backend=case.backend,
+        items=case.items,
+        keys=case.keys,
+        theirs=round(theirs, 1),
+        ours=round(ours, 1),
+        ratio=round(ours / theirs, 3),
+        at_least=case.at_least,
+        unit="items/s",
+        turns=turns,
+    )
+
+
+def run_apart(side: Side, case: Case) -> Turn:
+    """Run a turn in a fresh process, so that it meets no garbage and no warm cache of the one before.
+
+    :arg side: Side.
+
+    :arg case: Case.
+
+    :returns: What it gave.
+
+    :raises TurnFailedError: If it ends with an error.
+
+    """
+    command = [sys.executable, "-m", "benchmarks.turn", side, json.dumps(asdict(case))]
+    # A setting of the user's own runs must not decide what is measured.
+    env = {name: value for name, value in os.environ.items() if not name.startswith("BYTEWAX_")}
+    done = subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
+    if done.returncode != 0:
+        msg = f"a turn of {side} in case {case.full_name} ended with {done.returncode}:\n{done.stderr}"
+        raise TurnFailedError(msg)
+    return Turn(**json.loads(done.stdout.splitlines()[-1]))
+
+
+def _order(number: int) -> tuple[Side, Side]:
+    """Say who begins a turn: each side in its turn, so that a machine that gets slower or faster favours neither."""
+    return ("theirs", "ours") if number % 2 == 0 else ("ours", "theirs")
+
+
+def _check_same(case: Case, turns: list[Turn]) -> None:
+    emitted = {turn.emitted for turn in turns}
+    if len(emitted) > 1:
+        msg = f"the turns of case {case.full_name} emitted different numbers of items: {sorted(emitted)}"
+        raise TurnFailedError(msg)

@@ -1,0 +1,113 @@
+"""The benchmarks run, at tiny sizes, and print the lines that they promise; never how fast."""
+
+import json
+from dataclasses import asdict, fields, replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+from bytewax.testing import TestingSink, run_main
+
+from benchmarks import __main__ as command
+from benchmarks import large_state
+from benchmarks.cases import CASES, Case, select
+from benchmarks.flows import batches_of, flow_of
+from benchmarks.large_run import Run
+from benchmarks.pairs import Line, TurnFailedError, measure, run_apart
+from benchmarks.turn import settings_of
+from bytewax_state import attach
+
+LINE = ["case", "backend", "items", "keys", "theirs", "ours", "ratio", "at_least", "unit", "turns"]
+
+
+def tiny(case: Case) -> Case:
+    """Shrink a case."""
+    return replace(case, items=600, keys=20, batch_size=50)
+
+
+def results(case: Case, folder: Path | None) -> dict[str, list[Any]]:
+    """Run the flow of a case in this process, attached if there is a folder; return what each key gave."""
+    out: list[Any] = []
+    flow = flow_of(case.operator, batches_of(case.operator, case.items, case.keys, case.batch_size), TestingSink(out))
+    run_main(attach(flow, settings_of(case, folder)) if folder else flow)
+    found: dict[str, list[Any]] = {}
+    for key, value in out:
+        found.setdefault(key, []).append(value)
+    return found
+
+
+@pytest.mark.parametrize("case", CASES, ids=lambda case: case.full_name)
+def test_a_pair_gives_a_line(case: Case) -> None:
+    """Both sides run in processes of their own and emit the same number of items."""
+    line = measure(tiny(case), turns=1)
+    assert (line.case, line.backend, line.items, line.keys, line.turns) == (case.name, case.backend, 600, 20, 1)
+    assert line.theirs > 0
+    assert line.ours > 0
+
+
+@pytest.mark.parametrize(
+    "case", select(["stateful_map", "stateful_batch", "fold_window"]), ids=lambda case: case.full_name
+)
+def test_both_sides_of_a_pair_give_the_same(case: Case, tmp_path: Path) -> None:
+    """A ratio of two flows that do different things would say nothing."""
+    assert results(tiny(case), tmp_path) == results(tiny(case), None)
+
+
+def test_a_line_has_the_fields_that_scripts_read() -> None:
+    """In this order."""
+    assert [field.name for field in fields(Line)] == LINE
+
+
+@pytest.mark.parametrize(("at_least", "holds"), [(None, True), (1.5, True), (1.6, False)])
+def test_a_ratio_below_what_is_asked_for_does_not_hold(at_least: float | None, holds: bool) -> None:
+    """A case that only informs always holds."""
+    assert Line("case", "heap", 1, 1, 2.0, 3.0, 1.5, at_least, "items/s", 5).holds is holds
+
+
+def test_the_command_prints_json_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    """Nothing else goes to standard output, and a ratio that is too low is exit code 1."""
+    case = replace(tiny(CASES[0]), at_least=1e9)
+    monkeypatch.setattr(command, "select", lambda wanted: [case])
+    assert command.main(["--turns", "1", "--json"]) == 1
+    assert list(json.loads(capsys.readouterr().out)) == LINE
+
+
+def test_an_unknown_case_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
+    """The message names those that there are."""
+    with pytest.raises(SystemExit, match="2"):
+        command.main(["no_such_case"])
+    assert "stateful_map:heap" in capsys.readouterr().err
+
+
+def test_a_turn_that_fails_says_why() -> None:
+    """Its error output is in the message."""
+    with pytest.raises(TurnFailedError, match="no_such_operator"):
+        run_apart("theirs", replace(tiny(CASES[0]), operator="no_such_operator"))
+
+
+def test_a_setting_of_the_users_does_not_reach_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would decide what is measured."""
+    monkeypatch.setenv("BYTEWAX_STATE_KEY_GROUPS", "no number")
+    assert run_apart("ours", tiny(CASES[0])).emitted == 600
+
+
+def test_a_large_state_resumes_with_and_without_its_folder(tmp_path: Path) -> None:
+    """Each run checks that every key has the state that the runs before it left."""
+    found = dict(large_state.measure(2_000, tmp_path))
+    assert {name: result.items for name, result in found.items()} == {
+        "build": 2_000,
+        "resume": 200,
+        "resume_without_dir": 200,
+    }
+    assert all(result.peak_bytes > 0 for result in found.values())
+
+
+def test_a_large_state_that_was_lost_is_found(tmp_path: Path) -> None:
+    """Here it was never there."""
+    with pytest.raises(RuntimeError, match="expected 2"):
+        large_state.run_apart(Run("theirs", keys=10, stop=10, seen_before=1, folder=str(tmp_path)))
+
+
+def test_a_case_survives_the_way_into_its_process() -> None:
+    """It is handed over as JSON."""
+    assert all(Case(**json.loads(json.dumps(asdict(case)))) == case for case in CASES)
