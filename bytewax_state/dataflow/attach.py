@@ -129,17 +129,22 @@ def _group(key_groups: int) -> Callable[[list[Any]], list[Any]]:
 
     def group(batch: list[Any]) -> list[Any]:
         chunks: dict[int, list[Item]] = {}
-        for item in batch:
-            try:
+        item: Any = None
+        try:
+            for item in batch:
                 key, _ = item
                 number = group_of(key)
-            except (TypeError, ValueError, AttributeError):
-                # Let Bytewax complain, in the core step, about what it takes no items of.
-                return [item]
-            if number in chunks:
-                chunks[number].append(item)
-            else:
-                chunks[number] = [item]
+                if number in chunks:
+                    chunks[number].append(item)
+                else:
+                    chunks[number] = [item]
+        except (TypeError, ValueError):
+            # Bytewax complains about it, in the core step, as it would have.
+            return [item]
+        if set(map(type, batch)) != {tuple}:
+            odd = [item for item in batch if not isinstance(item, tuple)]
+            if odd:
+                return odd[:1]
         return [(routes[number], Chunk(items, number)) for number, items in chunks.items()]
 
     return group

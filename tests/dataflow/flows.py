@@ -9,7 +9,8 @@ import bytewax.operators.windowing as win
 from bytewax.dataflow import Dataflow, Stream
 from bytewax.operators import StatefulBatchLogic, StatefulLogic
 from bytewax.operators.windowing import EventClock, SessionWindower, TumblingWindower
-from bytewax.testing import TestingSink, TestingSource
+from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
+from bytewax.testing import TestingSource
 
 START = datetime(2026, 1, 1, tzinfo=timezone.utc)
 CLOCK: EventClock[Any] = EventClock(
@@ -107,6 +108,39 @@ OPERATORS: dict[str, Callable[[Stream[Any]], Stream[Any]]] = {
 }
 
 
+class ListSink(FixedPartitionedSink[Any, int]):
+    """A list that holds each result once: a resume takes back what came after the epoch it resumes from."""
+
+    def __init__(self, out: list[Any]) -> None:
+        self.out = out
+
+    def list_parts(self) -> list[str]:
+        return ["out"]
+
+    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_ListPartition":
+        del self.out[resume_state or 0 :]
+        return _ListPartition(self.out)
+
+
+class _ListPartition(StatefulSinkPartition[Any, int]):
+    def __init__(self, out: list[Any]) -> None:
+        self.out = out
+
+    def write_batch(self, values: list[Any]) -> None:
+        self.out += values
+
+    def snapshot(self) -> int:
+        return len(self.out)
+
+
+def aborted_at(place: int) -> list[Any]:
+    """Return the items, with an abort in between, or behind the last.
+
+    Only one at a time: on a resume, `TestingSource` does not count one that it passes, and gives an item twice.
+    """
+    return [*ITEMS[:place], TestingSource.ABORT(), *ITEMS[place:]] if place < len(ITEMS) else ITEMS
+
+
 def flow_of(operator: str, items: list[Any], out: list[Any], batch_size: int = 10) -> Dataflow:
     """Make a flow.
 
@@ -121,7 +155,8 @@ def flow_of(operator: str, items: list[Any], out: list[Any], batch_size: int = 1
     """
     flow = Dataflow("flow")
     up = op.input("inp", flow, TestingSource(items, batch_size))
-    op.output("out", OPERATORS[operator](up), TestingSink(out))
+    results = op.map("keyed", OPERATORS[operator](up), lambda result: ("out", result))
+    op.output("out", results, ListSink(out))
     return flow
 
 

@@ -15,7 +15,7 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
 from bytewax_state import Settings, attach
 from bytewax_state.dataflow.attach import stateful_steps
 from bytewax_state.errors import UsageError
-from tests.dataflow.flows import ITEMS, OPERATORS, BatchSum, RunningSum, flow_of, per_key
+from tests.dataflow.flows import ITEMS, OPERATORS, BatchSum, RunningSum, aborted_at, flow_of, per_key
 
 ZERO = timedelta(0)
 
@@ -52,11 +52,10 @@ def test_every_operator_resumes(operator: str, settings: Settings, recovery: Rec
     theirs: list[Any] = []
     ours: list[Any] = []
     run_main(flow_of(operator, ITEMS, theirs))
-    items: list[Any] = list(ITEMS)
-    for place in (200, 400):
-        items.insert(place, TestingSource.ABORT())
+    items: list[Any] = []
     flow = attach(flow_of(operator, items, ours), settings)
-    for _ in range(3):
+    for place in (200, 400, 600):
+        items[:] = aborted_at(place)
         run_main(flow, epoch_interval=ZERO, recovery_config=recovery)
     assert per_key(ours) == per_key(theirs)
 
@@ -82,9 +81,6 @@ def test_the_number_of_workers_may_change(
 
 def test_the_store_may_change(tmp_path: Path, recovery: RecoveryConfig) -> None:
     """Heap to RocksDB to heap, between two executions; and all of the local disk may be lost."""
-    items: list[Any] = list(ITEMS)
-    for place in (200, 400):
-        items.insert(place, TestingSource.ABORT())
     theirs: list[Any] = []
     ours: list[Any] = []
     run_main(flow_of("stateful", ITEMS, theirs))
@@ -92,7 +88,7 @@ def test_the_store_may_change(tmp_path: Path, recovery: RecoveryConfig) -> None:
         settings = Settings(
             backend=backend, uri=str(tmp_path / "snapshots"), dir=tmp_path / f"work-{number}", cache_entries=2
         )
-        flow = attach(flow_of("stateful", items, ours), settings)
+        flow = attach(flow_of("stateful", aborted_at(200 * (number + 1)), ours), settings)
         run_main(flow, epoch_interval=ZERO, recovery_config=recovery)
     assert per_key(ours) == per_key(theirs)
 
@@ -107,12 +103,14 @@ def test_attaching_twice_is_attaching_once(settings: Settings) -> None:
 
 def test_a_flow_may_run_again_in_the_same_process(settings: Settings) -> None:
     """Without recovery each run begins anew."""
-    first: list[Any] = []
-    flow = attach(flow_of("stateful", ITEMS, first), settings)
+    out: list[Any] = []
+    flow = attach(flow_of("stateful", ITEMS, out), settings)
     run_main(flow)
-    once = list(first)
+    once = list(out)
+    out.clear()
     run_main(flow)
-    assert first == once * 2
+    assert out == once
+    assert once
 
 
 def test_an_empty_flow_stays_empty(settings: Settings) -> None:
