@@ -11,7 +11,7 @@ from bytewax.dataflow import Dataflow
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
 from bytewax_state.errors import ConfigError
-from bytewax_state.keygroups import MAX_KEY_GROUPS, NAMES_ID, grouper, names
+from bytewax_state.keygroups import MAX_KEY_GROUPS, NAMES_ID, names, splitter
 
 MASK = (1 << 64) - 1
 MODULUS = lcm(*range(1, 17)) * 4
@@ -111,7 +111,7 @@ def test_a_number_of_groups_without_names_is_refused(key_groups: int) -> None:
     with pytest.raises(ConfigError, match="BYTEWAX_STATE_KEY_GROUPS"):
         names(key_groups)
     with pytest.raises(ConfigError, match="BYTEWAX_STATE_KEY_GROUPS"):
-        grouper(key_groups)
+        splitter(key_groups)
 
 
 @pytest.mark.parametrize("workers", [1, 2, 3, 4, 5, 8])

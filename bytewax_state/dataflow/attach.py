@@ -1,6 +1,6 @@
 """Attach: rewrites the stateful steps of a flow in place, so that Bytewax sees key groups where it saw keys.
 
-    up ── group ─┬─ epoch ── stateful_batch(GroupLogic) ── ungroup ── down
+    up ── group ─┬─ epoch ── spread ── stateful_batch(GroupLogic) ── ungroup ── down
     hello ───────┘
 
 Owns the rewriting, and the private names of Bytewax that it needs. It does not own what runs inside (`group`).
@@ -19,7 +19,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 from bytewax_state.dataflow.group import Chunk, GroupLogic
 from bytewax_state.dataflow.worker import Step, Workers
 from bytewax_state.errors import UsageError
-from bytewax_state.keygroups import grouper, names
+from bytewax_state.keygroups import names, splitter
 from bytewax_state.settings import Settings
 
 Item = tuple[str, Any]
@@ -95,7 +95,7 @@ def _is_within(step_id: str, name: str) -> bool:
 
 
 def _rewrite(flow: Dataflow, siblings: list[Any], step: Any, settings: Settings) -> None:
-    """Put five core steps around a stateful one, and a builder of ours into it. Its id stays: recovery goes by it."""
+    """Put six core steps around a stateful one, and a builder of ours into it. Its id stays: recovery goes by it."""
     step_id, key_groups = step.step_id, settings.key_groups
     workers = Workers(Step(flow.flow_id, step_id, settings, step.builder))
     make = partial(_step, step_id)
@@ -103,13 +103,14 @@ def _rewrite(flow: Dataflow, siblings: list[Any], step: Any, settings: Settings)
     group = make("group", op.flat_map_batch, up=step.up.stream_id, mapper=_group(key_groups))
     merge = make("merge", op.merge, ups={"0": hello.down.stream_id, "1": group.down.stream_id})
     epoch = make("epoch", op.inspect_debug, up=merge.down.stream_id, inspector=_note_epoch)
-    chunks = SinglePort(step.up.port_id, epoch.down.stream_id)
+    spread = make("spread", op.flat_map_batch, up=epoch.down.stream_id, mapper=_spread)
+    chunks = SinglePort(step.up.port_id, spread.down.stream_id)
     lists = SinglePort(step.down.port_id, f"{step_id}:lists.down")
     core = dataclasses.replace(step, up=chunks, builder=_Builder(workers), down=lists)
     ungroup = make("ungroup", op.flat_map_batch, up=lists.stream_id, mapper=_ungroup)
     ungroup = dataclasses.replace(ungroup, down=SinglePort(ungroup.down.port_id, step.down.stream_id))
     at = next(index for index, sibling in enumerate(siblings) if sibling is step)
-    siblings[at : at + 1] = [hello, group, merge, epoch, core, ungroup]
+    siblings[at : at + 1] = [hello, group, merge, epoch, spread, core, ungroup]
 
 
 def _step(core_id: str, name: str, operator: Any, **fields: Any) -> Any:
@@ -125,29 +126,31 @@ def _step(core_id: str, name: str, operator: Any, **fields: Any) -> Any:
 
 
 def _group(key_groups: int) -> Callable[[list[Any]], list[Any]]:
-    group_of, routes = grouper(key_groups), names(key_groups)
+    split, routes = splitter(key_groups), names(key_groups)
 
     def group(batch: list[Any]) -> list[Any]:
-        chunks: dict[int, list[Item]] = {}
-        item: Any = None
         try:
-            for item in batch:
-                key, _ = item
-                number = group_of(key)
-                if number in chunks:
-                    chunks[number].append(item)
-                else:
-                    chunks[number] = [item]
+            by_group = split(batch)
         except (TypeError, ValueError):
-            # Bytewax complains about it, in the core step, as it would have.
-            return [item]
-        if set(map(type, batch)) != {tuple}:
-            odd = [item for item in batch if not isinstance(item, tuple)]
+            by_group = {}
+        if not by_group or set(map(type, batch)) != {tuple}:
+            odd = [item for item in batch if not _is_item(item)]
             if odd:
+                # Bytewax complains about it, in the core step, as it would have.
                 return odd[:1]
-        return [(routes[number], Chunk(items, number)) for number, items in chunks.items()]
+        return [_Parcel((routes[number], Chunk(number, items)) for number, items in by_group.items())]
 
     return group
+
+
+def _is_item(item: Any) -> bool:
+    if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
+        return False
+    try:
+        item[0].encode()
+    except UnicodeEncodeError:
+        return False
+    return True
 
 
 def _ungroup(batch: list[tuple[str, list[Item]]]) -> list[Item]:
@@ -155,8 +158,28 @@ def _ungroup(batch: list[tuple[str, list[Item]]]) -> list[Item]:
 
 
 def _note_epoch(step_id: str, item: Any, epoch: int, worker_index: int) -> None:
-    if type(item) is tuple and type(item[1]) is Chunk:
-        item[1].epoch = epoch
+    if type(item) is _Parcel:
+        for _, chunk in item:
+            chunk.epoch = epoch
+
+
+def _spread(batch: list[Any]) -> list[Any]:
+    out: list[Any] = []
+    for item in batch:
+        if type(item) is _Parcel:
+            out += item
+        else:
+            out.append(item)
+    return out
+
+
+class _Parcel(list[tuple[str, Chunk]]):
+    """The chunks of one batch, each under the name that Bytewax routes its group by.
+
+    They go through the step that tells the epoch together, as that makes a call for each item.
+    """
+
+    __slots__ = ()
 
 
 class _Builder:
@@ -170,7 +193,7 @@ class _Builder:
         return GroupLogic(worker, None if resume is None else worker.note(resume))
 
 
-class _Hello(DynamicSource[tuple[str, Chunk]]):
+class _Hello(DynamicSource[_Parcel]):
     """Begins each execution on each worker, and wakes every key group in the resume epoch, from worker 0.
 
     Bytewax asks a source for items of the resume epoch only after everything is loaded, so these open the stores.
@@ -183,18 +206,18 @@ class _Hello(DynamicSource[tuple[str, Chunk]]):
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_HelloPartition":
         self._workers.begin(worker_index, worker_count)
         groups = names(self._key_groups) if worker_index == 0 else ()
-        return _HelloPartition([(name, Chunk((), number)) for number, name in enumerate(groups)])
+        return _HelloPartition(_Parcel((name, Chunk(number, [])) for number, name in enumerate(groups)))
 
 
-class _HelloPartition(StatelessSourcePartition[tuple[str, Chunk]]):
-    def __init__(self, chunks: list[tuple[str, Chunk]]) -> None:
+class _HelloPartition(StatelessSourcePartition[_Parcel]):
+    def __init__(self, chunks: _Parcel) -> None:
         self._chunks = chunks
 
-    def next_batch(self) -> list[tuple[str, Chunk]]:
+    def next_batch(self) -> list[_Parcel]:
         if not self._chunks:
             raise StopIteration
-        chunks, self._chunks = self._chunks, []
-        return chunks
+        chunks, self._chunks = self._chunks, _Parcel()
+        return [chunks]
 
 
 def _check_seam() -> None:

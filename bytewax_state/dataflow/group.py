@@ -19,24 +19,21 @@ from bytewax_state.store.base import Slice
 Out = list[tuple[str, Any]]
 
 
-class Chunk(list[tuple[str, Any]]):
-    """The `(key, value)` items of a batch that belong to one key group, in order. An empty one says hello."""
+class Chunk:
+    """The `(key, value)` items of a batch that belong to one key group, in order. One without items says hello."""
 
-    __slots__ = ("epoch", "group")
+    __slots__ = ("epoch", "group", "items")
 
-    group: int
-    epoch: int
-
-    def __init__(self, items: Iterable[tuple[str, Any]], group: int) -> None:
+    def __init__(self, group: int, items: list[tuple[str, Any]]) -> None:
         """Init.
-
-        :arg items: Items.
 
         :arg group: Key group.
 
+        :arg items: Items.
+
         """
-        super().__init__(items)
         self.group = group
+        self.items = items
         self.epoch = 0
 
 
@@ -68,20 +65,17 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             part = self._slice
             if part is None:
                 part = self._wake(values[0].group)
-            worker.epoch = max(worker.epoch, values[-1].epoch)
-            by_key: dict[str, list[Any]] = {}
-            for chunk in values:
-                for key, value in chunk:
-                    if key in by_key:
-                        by_key[key].append(value)
-                    else:
-                        by_key[key] = [value]
-            if not by_key:
-                return [], False
-            return self._emit(self._on_items(part, by_key))
+            worker.epoch = values[-1].epoch
+            items = values[0].items if len(values) == 1 else [item for chunk in values for item in chunk.items]
+            by_key = {key: [value] for key, value in items}
+            if len(by_key) < len(items):
+                by_key = _gathered(items)
+            out = self._on_items(part, by_key)
         except BaseException:
             worker.close()
             raise
+        else:
+            return [out] if out else [], False
 
     def on_notify(self) -> tuple[list[Out], bool]:
         """Notify the keys that are due.
@@ -151,31 +145,34 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
 
     def _on_items(self, part: Slice[Logic], by_key: dict[str, list[Any]]) -> Out:
         out: Out = []
-        build, timers = self._worker.rows.build, part.timers
+        rows, timers = self._worker.rows, part.timers
         live = part.fetch(by_key)
+        now = self._worker.now
         key = ""
         try:
             for key, values in by_key.items():
                 logic = live.get(key)
                 if logic is None:
-                    logic = live[key] = build(key)
+                    logic = live[key] = rows.build(key)
                 emit, done = logic.on_batch(values)
                 if type(emit) is not list:
                     _check_emit(emit)
                 for item in emit:
                     out.append((key, item))
                 if done is False:
-                    due = logic.notify_at()
-                    # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
-                    if due is not None:
-                        timers.set(key, due)
+                    if rows.wakes:
+                        due = logic.notify_at()
+                        # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
+                        if due is not None:
+                            timers.set(key, due, now)
                 else:
                     _check_done(done)
                     del live[key]
                     timers.drop(key)
         except Exception as ex:
             raise self._error(key, "on_batch") from ex
-        part.changed.update(by_key)
+        if not part.volatile:
+            part.changed.update(by_key)
         self._worker.changed = True
         part.settle()
         return out
@@ -204,7 +201,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
                 if self._call(part, key, logic, "on_eof", out):
                     due = self._due(key, logic)
                     if due is not None:
-                        part.timers.set(key, due)
+                        part.timers.set(key, due, self._worker.now)
             part.settle()
         return out
 
@@ -217,7 +214,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
         except Exception as ex:
             raise self._error(key, method) from ex
         out.extend((key, item) for item in emit)
-        part.changed.add(key)
+        if not part.volatile:
+            part.changed.add(key)
         self._worker.changed = True
         if done:
             del part.live[key]
@@ -233,6 +231,16 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
     def _error(self, key: str, method: str) -> BytewaxRuntimeError:
         msg = f"error calling `StatefulBatchLogic.{method}` in step {self._worker.step.step_id!r} for key {key!r}"
         return BytewaxRuntimeError(msg)
+
+
+def _gathered(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
+    by_key: dict[str, list[Any]] = {}
+    for key, value in items:
+        if key in by_key:
+            by_key[key].append(value)
+        else:
+            by_key[key] = [value]
+    return by_key
 
 
 def _check_emit(emit: object) -> None:

@@ -19,6 +19,7 @@ from bytewax_state.errors import BytewaxStateError, UsageError
 logger = logging.getLogger("bytewax_state")
 
 Logic = StatefulBatchLogic[Any, Any, Any]
+Inner = StatefulLogic[Any, Any, Any]
 
 PROBES = 16
 """How many of a step's first spills are rebuilt and serialised again, to see whether they come back the same."""
@@ -44,6 +45,10 @@ class LogicRows:
         self._resident = False
         self._warned = False
         self._clock_floor: datetime | None = None
+        self._inner_builder: Callable[[Any], Inner]
+        self._build_inner = self._rebuild  # one object for all keys
+        self.wakes = False
+        """Whether logics of this step may want to be notified, as one had a `notify_at` of its own."""
 
     def build(self, key: str) -> Logic:
         """Build the logic of a key that has no state.
@@ -101,7 +106,22 @@ class LogicRows:
             # Bytewax's own words; it makes this check on the logic of a key, which is ours here.
             msg = "logic must subclass `bytewax.operators.StatefulBatchLogic`"
             raise TypeError(msg)
+        if not self.wakes:
+            self._note_class(logic)
         return logic
+
+    def _note_class(self, logic: Logic) -> None:
+        if type(logic) is not _StatefulLogic:
+            self.wakes = type(logic).notify_at is not StatefulBatchLogic.notify_at
+            return
+        # It builds its next one by itself, when one is discarded within a batch.
+        self._inner_builder, logic.builder = logic.builder, self._build_inner
+        self.wakes = _inner_wakes(logic.logic)
+
+    def _rebuild(self, state: Any) -> Inner:
+        inner = self._inner_builder(state)
+        self.wakes = self.wakes or _inner_wakes(inner)
+        return inner
 
     def _snapshot(self, key: str, item: Logic) -> Any:
         try:
@@ -164,6 +184,10 @@ def overrides_on_eof(logic: Logic) -> bool:
         assert inner is not None  # or Bytewax would have discarded it
         return type(inner).on_eof is not StatefulLogic.on_eof
     return type(logic).on_eof is not StatefulBatchLogic.on_eof
+
+
+def _inner_wakes(inner: Inner | None) -> bool:
+    return getattr(type(inner), "notify_at", None) is not StatefulLogic.notify_at
 
 
 def _is_absent(snapshot: Any) -> bool:

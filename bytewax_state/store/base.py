@@ -8,7 +8,7 @@ local files. Called by the dataflow for every batch, and by the snapshot verbs.
 import struct
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -93,10 +93,11 @@ class Slice(ABC, Generic[T]):
         "timer_rows",
         "timers",
         "version",
+        "volatile",
         "written",
     )
 
-    def __init__(self, group: int, rows: Rows[T], table: Callable[[], Table]) -> None:
+    def __init__(self, group: int, rows: Rows[T], table: Callable[[], Table], peers: Sized) -> None:
         """Init.
 
         :arg group: Key group.
@@ -105,12 +106,16 @@ class Slice(ABC, Generic[T]):
 
         :arg table: Gives the table, opening it at the first use.
 
+        :arg peers: The slices of the store, this one among them, which share a thread.
+
         """
         self.group = group
         self.live: dict[str, T] = {}
         self.changed: set[str] = set()
-        self.timers = Timers()
-        self.timer_rows = TimerRows(table, group, STATE)
+        self.volatile = False
+        """Whether nothing is ever frozen or spilled, so that no change needs to be noted."""
+        self.timers = Timers(peers)
+        self.timer_rows = TimerRows(table, group, STATE, peers)
         self.version = 0
         """Version in which a row last changed."""
         self.dirty = False
@@ -221,7 +226,7 @@ class Slice(ABC, Generic[T]):
         self.live[key] = self._rows.load(key, data)
         if due_us is not None:
             self._dues[key] = due_us
-            self.timers.set(key, from_microseconds(due_us))
+            self.timers.restore(key, from_microseconds(due_us))
 
 
 def _parse(row: bytes) -> tuple[int | None, bytes]:

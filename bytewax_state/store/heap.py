@@ -9,7 +9,8 @@ from itertools import islice
 from typing import TypeVar
 
 from bytewax_state.keygroups import parse_value_key, value_range
-from bytewax_state.store.base import STATE, WALK, Slice, Store
+from bytewax_state.store.base import STATE, WALK, Rows, Slice, Store
+from bytewax_state.store.table import Table
 
 T = TypeVar("T")
 
@@ -41,5 +42,23 @@ class HeapSlice(Slice[T]):
 class HeapStore(Store[T]):
     """Live objects in dicts."""
 
+    def __init__(self, rows: Rows[T], table: Callable[[], Table] | None) -> None:
+        """Init.
+
+        :arg rows: How objects become rows.
+
+        :arg table: Opens the table; `None`: there is none, and nothing is ever frozen.
+
+        """
+        super().__init__(rows, table or _no_table)
+        self._volatile = table is None
+
     def _slice(self, group: int) -> Slice[T]:
-        return HeapSlice(group, self._rows, self.table)
+        part = HeapSlice(group, self._rows, self.table, self._slices)
+        part.volatile = self._volatile
+        return part
+
+
+def _no_table() -> Table:
+    msg = "a heap store that is never frozen has no table"
+    raise AssertionError(msg)

@@ -4,7 +4,7 @@ Owns what is spilled and when: the coldest objects, as soon as a key group has m
 key is serialised once for a freeze, not once for an access. Bounded by the disk.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Sized
 from itertools import islice
 from typing import TypeVar
 
@@ -29,6 +29,7 @@ class RocksDBSlice(Slice[T]):
         group: int,
         rows: Rows[T],
         table: Callable[[], Table],
+        peers: Sized,
         capacity: int,
         missed: Callable[[int], None],
         spilled: Callable[[int], None],
@@ -41,6 +42,8 @@ class RocksDBSlice(Slice[T]):
 
         :arg table: Gives the table.
 
+        :arg peers: The slices of the store.
+
         :arg capacity: How many live objects to keep between two calls.
 
         :arg missed: Told how many keys the table was asked for.
@@ -48,7 +51,7 @@ class RocksDBSlice(Slice[T]):
         :arg spilled: Told how many objects left memory.
 
         """
-        super().__init__(group, rows, table)
+        super().__init__(group, rows, table, peers)
         self._capacity = capacity
         self._limit = capacity
         self._missed = missed
@@ -185,4 +188,4 @@ class RocksDBStore(Store[T]):
         self._spilled = spilled
 
     def _slice(self, group: int) -> Slice[T]:
-        return RocksDBSlice(group, self._rows, self.table, self._share, self._missed, self._spilled)
+        return RocksDBSlice(group, self._rows, self.table, self._slices, self._share, self._missed, self._spilled)

@@ -6,7 +6,7 @@ Called by the slices of the stores and, through them, by the logic of a key grou
 """
 
 import heapq
-from collections.abc import Callable
+from collections.abc import Callable, Sized
 from datetime import datetime, timedelta, timezone
 from typing import TypeAlias
 
@@ -17,11 +17,24 @@ ORIGIN = datetime.min.replace(tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
 
 MOMENT = timedelta(milliseconds=100)
-"""How long a notification that came, and is at once due again, stays away.
+"""How long a notification that came, and is at once due again, stays away at least."""
 
-Bytewax brings such a one back at every activation. Its event-time windows over old events ask for times that are always
-past, so each batch would notify every open key, to no effect.
-"""
+SECONDS_EACH = 0.0001
+"""How long such a notification stays away for each other one."""
+
+
+def pause(keys: int) -> timedelta:
+    """Say how long notifications that came, and are at once due again, stay away.
+
+    Bytewax brings them back at every activation. Its event-time windows over old events ask for times that are always
+    past, so each batch would notify every open key, mostly to no effect. So few at a time leave the worker free.
+
+    :arg keys: How many such keys there are, on this worker.
+
+    :returns: A `MOMENT`, and for many keys longer: at most 10,000 come in a second.
+
+    """
+    return max(MOMENT, timedelta(seconds=keys * SECONDS_EACH))
 
 
 def to_microseconds(due: datetime) -> int:
@@ -53,36 +66,61 @@ Entry: TypeAlias = tuple[datetime, datetime, str]
 class Timers:
     """The due times of the live keys of one key group: a heap with lazy deletion."""
 
-    __slots__ = ("_entries", "_heap")
+    __slots__ = ("_again", "_entries", "_heap", "_peers")
 
-    def __init__(self) -> None:
-        """Init."""
+    def __init__(self, peers: Sized) -> None:
+        """Init.
+
+        :arg peers: The key groups that share a thread, this one among them.
+
+        """
+        self._peers = peers
         self._entries: dict[str, Entry] = {}
         self._heap: list[Entry] = []  # an entry that is not the one of its key does not count
+        self._again: set[str] = set()  # keys that were notified, and were at once due again
 
-    def set(self, key: str, due: datetime) -> None:
+    def set(self, key: str, due: datetime, now: Callable[[], datetime]) -> None:
         """Schedule a key, in place of what it asked for before.
 
         :arg key: Key.
 
-        :arg due: Aware time. One that is past comes next, unless it is the one that just came: see `again`.
+        :arg due: Aware time. One that is past comes next, unless the key waits already, see `again`.
+
+        :arg now: Tells the time.
 
         """
         entry = self._entries.get(key)
-        if entry is None or entry[1] != due:
+        if entry is None:
             self._push((due, due, key))
+        elif entry[1] != due:
+            waits = key in self._again and due <= now()
+            self._push((entry[0] if waits else due, due, key))
+
+    def restore(self, key: str, due: datetime) -> None:
+        """Schedule a key that just became live.
+
+        :arg key: Key; not scheduled.
+
+        :arg due: Aware time.
+
+        """
+        self._push((due, due, key))
 
     def again(self, key: str, due: datetime, now: datetime) -> None:
         """Schedule a key that was notified right now.
 
         :arg key: Key.
 
-        :arg due: Aware time; if it is already past, the notification comes after a `MOMENT`.
+        :arg due: Aware time; if it is already past, the notification comes after a `pause`.
 
         :arg now: Current time.
 
         """
-        self._push((due if due > now else now + MOMENT, due, key))
+        if due > now:
+            self._push((due, due, key))
+            return
+        self._again.add(key)
+        self._push((now + pause(len(self._again) * len(self._peers)), due, key))
 
     def get(self, key: str) -> datetime | None:
         """Return the time that a key asked for.
@@ -103,6 +141,7 @@ class Timers:
         :returns: The time that it had asked for, if it was.
 
         """
+        self._again.discard(key)
         entry = self._entries.pop(key, None)
         return None if entry is None else entry[1]
 
@@ -132,6 +171,7 @@ class Timers:
         while (fire := self.next()) is not None and fire <= now:
             key = heapq.heappop(self._heap)[2]
             del self._entries[key]
+            self._again.discard(key)
             keys.append(key)
         return keys
 
@@ -148,12 +188,12 @@ class TimerRows:
     """The timer rows of one key group whose keys are not live.
 
     They are served in passes. A pass goes once over the rows that are due, in order, a limited number at a time; the
-    next one begins when the first row is due, and not within the same `MOMENT`.
+    next one begins when the first row is due, and not before a pause.
     """
 
-    __slots__ = ("_begin", "_cursor", "_end", "_group", "_not_before", "_state", "_table", "next")
+    __slots__ = ("_begin", "_cursor", "_end", "_group", "_not_before", "_passed", "_peers", "_state", "_table", "next")
 
-    def __init__(self, table: Callable[[], Table], group: int, state: int) -> None:
+    def __init__(self, table: Callable[[], Table], group: int, state: int, peers: Sized) -> None:
         """Init.
 
         :arg table: Gives the table that holds the rows.
@@ -162,8 +202,12 @@ class TimerRows:
 
         :arg state: Number of the state whose timers these are.
 
+        :arg peers: The key groups that share a thread, this one among them.
+
         """
         self._table = table
+        self._peers = peers
+        self._passed = 0  # keys in this pass
         self._group = group
         self._state = state
         self._begin, self._end = timer_range(group, state)
@@ -206,14 +250,16 @@ class TimerRows:
             if not known(key):
                 keys.append(key)
                 if len(keys) == limit:
+                    self._passed += limit
                     self._cursor = row + b"\0"
                     return keys
-        self._end_pass(now)
+        self._end_pass(now, self._passed + len(keys))
         return keys
 
-    def _end_pass(self, now: datetime) -> None:
+    def _end_pass(self, now: datetime, passed: int) -> None:
         self._cursor = self._begin
-        self._not_before = now + MOMENT
+        self._passed = 0
+        self._not_before = now + pause(passed * len(self._peers))
         first = self._first()
         self.next = None if first is None else max(first, self._not_before)
 

@@ -62,7 +62,7 @@ def put(part: Slice[Box], key: str, value: object, due: datetime | None = None) 
     live = part.fetch([key])
     live[key] = Box(value)
     if due is not None:
-        part.timers.set(key, due)
+        part.timers.set(key, due, lambda: NOW)
     part.changed.add(key)
     part.settle()
 

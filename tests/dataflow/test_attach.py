@@ -97,7 +97,7 @@ def test_attaching_twice_is_attaching_once(settings: Settings) -> None:
     """The second call, with whatever settings, changes nothing."""
     out: list[Any] = []
     flow = attach(attach(flow_of("stateful", ITEMS, out), settings), settings)
-    assert len(flow.substeps[1].substeps) == 6
+    assert len(flow.substeps[1].substeps) == 7
     assert stateful_steps(flow) == ["flow.s.stateful_batch"]
 
 
