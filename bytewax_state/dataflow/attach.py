@@ -8,8 +8,11 @@ Called by users, at the end of a flow's module, and by `run`.
 """
 
 import dataclasses
+import logging
+import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import bytewax.operators as op
@@ -21,6 +24,12 @@ from bytewax_state.dataflow.worker import Step, Workers
 from bytewax_state.errors import UsageError
 from bytewax_state.keygroups import names, splitter
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.recovery import check, read
+
+logger = logging.getLogger("bytewax_state")
+
+RECOVERY_DIRECTORY = "BYTEWAX_RECOVERY_DIRECTORY"
+"""Bytewax's variable; what is given to it by a flag or in code is out of sight here."""
 
 Item = tuple[str, Any]
 
@@ -54,6 +63,7 @@ def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str,
     for siblings, step in found:
         if not isinstance(step.builder, _Builder):
             _rewrite(flow, siblings, step, _settings_of(step.step_id, chosen, default))
+    _warn_of_unclaimed(flow)
     return flow
 
 
@@ -82,6 +92,16 @@ def _check_steps(flow: Dataflow, chosen: Mapping[str, Settings], found: list[str
         if not any(_is_within(step_id, name) for step_id in found):
             msg = f"steps names {name!r}, and the stateful steps of the flow {flow.flow_id!r} are {found}"
             raise UsageError(msg)
+
+
+def _warn_of_unclaimed(flow: Dataflow) -> None:
+    folder = os.environ.get(RECOVERY_DIRECTORY)
+    if folder is None:
+        return
+    try:
+        check(read(Path(folder)), flow.flow_id, stateful_steps(flow))
+    except UsageError as ex:
+        logger.warning("%s", ex)
 
 
 def _settings_of(step_id: str, chosen: Mapping[str, Settings], default: Settings) -> Settings:

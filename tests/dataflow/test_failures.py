@@ -247,6 +247,19 @@ def test_a_step_that_was_renamed(job: Job) -> None:
     check(read(job.recovery), "flow", ["flow.s.stateful_batch"])
 
 
+def test_attach_warns_of_a_step_that_was_renamed(
+    job: Job, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Where the environment says where the recovery directory is; only `run` can refuse."""
+    monkeypatch.setenv("BYTEWAX_RECOVERY_DIRECTORY", str(job.recovery))
+    attach(flow_of("stateful", [], []), job.settings)
+    assert caplog.messages == []
+    attach(flow_of("fold_final", [], []), job.settings)
+    (message,) = caplog.messages
+    assert "'flow.s.stateful_batch'" in message
+    assert "'flow.s.stateful.stateful_batch'" in message
+
+
 def test_the_recovery_directory_of_another_flow(job: Job) -> None:
     """Would be ignored by Bytewax, which then begins anew."""
     with pytest.raises(UsageError, match=r"'flow'.*'other'"):
