@@ -7,8 +7,6 @@ Called from the command line; exit code 1 if a limit is passed.
 
 import argparse
 import json
-import os
-import subprocess
 import sys
 from collections.abc import Iterator
 from dataclasses import asdict
@@ -16,13 +14,12 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
+from benchmarks.apart import run_apart
 from benchmarks.large_run import Result, Run
 
 PEAK_AT_MOST = 1 << 30
 FIRST_ITEM_AT_MOST = 10.0
 """Seconds."""
-
-_ROOT = Path(__file__).parent.parent
 
 
 def measure(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
@@ -36,10 +33,10 @@ def measure(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
 
     """
     build, *resumes = plan(keys)
-    yield "build", run_apart(Run("ours", keys, build, 0, str(folder)))
-    yield "resume", run_apart(Run("ours", keys, resumes[0], 1, str(folder)))
+    yield "build", run(Run("ours", keys, build, 0, str(folder)))
+    yield "resume", run(Run("ours", keys, resumes[0], 1, str(folder)))
     rmtree(folder / "work")
-    yield "resume_without_dir", run_apart(Run("ours", keys, resumes[1], 1, str(folder)))
+    yield "resume_without_dir", run(Run("ours", keys, resumes[1], 1, str(folder)))
 
 
 def measure_plain(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
@@ -53,8 +50,8 @@ def measure_plain(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
 
     """
     build, resume, _ = plan(keys)
-    yield "build", run_apart(Run("theirs", keys, build, 0, str(folder)))
-    yield "resume", run_apart(Run("theirs", keys, resume, 1, str(folder)))
+    yield "build", run(Run("theirs", keys, build, 0, str(folder)))
+    yield "resume", run(Run("theirs", keys, resume, 1, str(folder)))
 
 
 def plan(keys: int) -> tuple[int, int, int]:
@@ -62,23 +59,17 @@ def plan(keys: int) -> tuple[int, int, int]:
     return keys, keys + keys // 10, keys + keys // 10 * 2
 
 
-def run_apart(what: Run) -> Result:
+def run(what: Run) -> Result:
     """Run in a fresh process.
 
     :arg what: What to run.
 
     :returns: What it gave.
 
-    :raises RuntimeError: If it ends with an error.
+    :raises RunFailedError: If it ends with an error.
 
     """
-    command = [sys.executable, "-m", "benchmarks.large_run", json.dumps(asdict(what))]
-    env = {name: value for name, value in os.environ.items() if not name.startswith("BYTEWAX_")}
-    done = subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        msg = f"the run {what} ended with {done.returncode}:\n{done.stderr}"
-        raise RuntimeError(msg)
-    return Result(**json.loads(done.stdout.splitlines()[-1]))
+    return Result(**run_apart("benchmarks.large_run", json.dumps(asdict(what))))
 
 
 def main(argv: list[str]) -> int:

@@ -5,22 +5,13 @@ Called by the command line, and by the tests with tiny cases.
 """
 
 import json
-import os
-import subprocess
-import sys
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
-from pathlib import Path
 from statistics import median
 
+from benchmarks.apart import RunFailedError, run_apart
 from benchmarks.cases import Backend, Case
 from benchmarks.turn import Side, Turn
-
-_ROOT = Path(__file__).parent.parent
-
-
-class TurnFailedError(Exception):
-    """A turn ended with an error, or the two sides did not do the same."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -57,13 +48,13 @@ def measure(case: Case, turns: int, report: Callable[[str], None] = lambda text:
 
     :returns: Line.
 
-    :raises TurnFailedError: If a turn fails, or the sides emit different numbers of items.
+    :raises RunFailedError: If a turn fails, or the sides emit different numbers of items.
 
     """
     done: dict[Side, list[Turn]] = {"theirs": [], "ours": []}
     for number in range(turns):
         for side in _order(number):
-            turn = run_apart(side, case)
+            turn = run_turn(side, case)
             done[side].append(turn)
             report(f"{case.full_name} turn {number + 1}/{turns} {side}: {turn.seconds:.2f} s")
     _check_same(case, done["theirs"] + done["ours"])
@@ -82,8 +73,8 @@ def measure(case: Case, turns: int, report: Callable[[str], None] = lambda text:
     )
 
 
-def run_apart(side: Side, case: Case) -> Turn:
-    """Run a turn in a fresh process, so that it meets no garbage and no warm cache of the one before.
+def run_turn(side: Side, case: Case) -> Turn:
+    """Run a turn.
 
     :arg side: Side.
 
@@ -91,17 +82,10 @@ def run_apart(side: Side, case: Case) -> Turn:
 
     :returns: What it gave.
 
-    :raises TurnFailedError: If it ends with an error.
+    :raises RunFailedError: If it ends with an error.
 
     """
-    command = [sys.executable, "-m", "benchmarks.turn", side, json.dumps(asdict(case))]
-    # A setting of the user's own runs must not decide what is measured.
-    env = {name: value for name, value in os.environ.items() if not name.startswith("BYTEWAX_")}
-    done = subprocess.run(command, cwd=_ROOT, env=env, capture_output=True, text=True, check=False)
-    if done.returncode != 0:
-        msg = f"a turn of {side} in case {case.full_name} ended with {done.returncode}:\n{done.stderr}"
-        raise TurnFailedError(msg)
-    return Turn(**json.loads(done.stdout.splitlines()[-1]))
+    return Turn(**run_apart("benchmarks.turn", side, json.dumps(asdict(case))))
 
 
 def _order(number: int) -> tuple[Side, Side]:
@@ -113,4 +97,4 @@ def _check_same(case: Case, turns: list[Turn]) -> None:
     emitted = {turn.emitted for turn in turns}
     if len(emitted) > 1:
         msg = f"the turns of case {case.full_name} emitted different numbers of items: {sorted(emitted)}"
-        raise TurnFailedError(msg)
+        raise RunFailedError(msg)

@@ -10,11 +10,14 @@ from bytewax.testing import TestingSink, run_main
 
 from benchmarks import __main__ as command
 from benchmarks import large_state
-from benchmarks.cases import CASES, Case, select
+from benchmarks.apart import RunFailedError
+from benchmarks.cases import CASES, Backend, Case, select
 from benchmarks.flows import batches_of, flow_of
 from benchmarks.large_run import Run
-from benchmarks.pairs import Line, TurnFailedError, measure, run_apart
+from benchmarks.pairs import Line, measure, run_turn
 from benchmarks.turn import settings_of
+from benchmarks.upload_amplification import Job
+from benchmarks.upload_amplification import measure as measure_uploads
 from bytewax_state import attach
 
 LINE = ["case", "backend", "items", "keys", "theirs", "ours", "ratio", "at_least", "unit", "turns"]
@@ -81,14 +84,14 @@ def test_an_unknown_case_is_a_wrong_argument(capsys: pytest.CaptureFixture[str])
 
 def test_a_turn_that_fails_says_why() -> None:
     """Its error output is in the message."""
-    with pytest.raises(TurnFailedError, match="no_such_operator"):
-        run_apart("theirs", replace(tiny(CASES[0]), operator="no_such_operator"))
+    with pytest.raises(RunFailedError, match="no_such_operator"):
+        run_turn("theirs", replace(tiny(CASES[0]), operator="no_such_operator"))
 
 
 def test_a_setting_of_the_users_does_not_reach_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would decide what is measured."""
     monkeypatch.setenv("BYTEWAX_STATE_KEY_GROUPS", "no number")
-    assert run_apart("ours", tiny(CASES[0])).emitted == 600
+    assert run_turn("ours", tiny(CASES[0])).emitted == 600
 
 
 def test_a_large_state_resumes_with_and_without_its_folder(tmp_path: Path) -> None:
@@ -104,10 +107,20 @@ def test_a_large_state_resumes_with_and_without_its_folder(tmp_path: Path) -> No
 
 def test_a_large_state_that_was_lost_is_found(tmp_path: Path) -> None:
     """Here it was never there."""
-    with pytest.raises(RuntimeError, match="expected 2"):
-        large_state.run_apart(Run("theirs", keys=10, stop=10, seen_before=1, folder=str(tmp_path)))
+    with pytest.raises(RunFailedError, match="expected 2"):
+        large_state.run(Run("theirs", keys=10, stop=10, seen_before=1, folder=str(tmp_path)))
 
 
 def test_a_case_survives_the_way_into_its_process() -> None:
     """It is handed over as JSON."""
     assert all(Case(**json.loads(json.dumps(asdict(case)))) == case for case in CASES)
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+def test_uploads_are_those_of_the_manifests(backend: Backend, tmp_path: Path) -> None:
+    """Each epoch changes as many rows as it says, and uploads little more."""
+    line = measure_uploads(Job(backend, keys=2_000, epochs=5, changed=0.1), tmp_path)
+    assert line.epochs == 5
+    assert 5 * 200 * 200 < line.changed_bytes < 5 * 200 * 300
+    assert line.amplification == round(line.uploaded_bytes / line.changed_bytes, 3) < 4
+    assert line.median_upload <= line.largest_upload < 1
