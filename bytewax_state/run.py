@@ -54,7 +54,8 @@ def _run(argv: list[str], ignore_unclaimed: bool) -> None:
     backup: timedelta | None
     interval, backup = args.pop("snapshot_interval"), args.pop("backup_interval")
     folder: Path | None = args.pop("recovery_directory")
-    settings = _settings(folder, backup)
+    interval = timedelta(seconds=10) if interval is None else interval
+    settings = _settings(folder, interval, backup)
     module, attribute = bytewax_run._prepare_import(args.pop("import_str"))
     flow = bytewax_run._locate_dataflow(module, attribute)  # type: ignore[no-untyped-call]
     if folder is not None and not ignore_unclaimed:
@@ -65,7 +66,7 @@ def _run(argv: list[str], ignore_unclaimed: bool) -> None:
         flow,
         **args,
         **({} if addresses is None else {"addresses": addresses.split(";")}),
-        epoch_interval=timedelta(seconds=10) if interval is None else interval,
+        epoch_interval=interval,
         recovery_config=None if folder is None else _recovery(folder, backup),
     )
 
@@ -84,12 +85,19 @@ def _parse(argv: list[str]) -> dict[str, Any]:
         sys.argv = before
 
 
-def _settings(folder: Path | None, backup: timedelta | None) -> Settings:
+def _settings(folder: Path | None, interval: timedelta, backup: timedelta | None) -> Settings:
     """Read the settings, which have to keep every epoch that Bytewax may resume from."""
     settings = Settings()
     if folder is None:
         logger.info("there is no recovery directory (-r), so nothing will ever resume: taking no snapshots")
         return settings.model_copy(update={"uri": None})
+    if settings.uri is None:
+        msg = (
+            "BYTEWAX_STATE_URI is none, and there is a recovery directory (-r): a resume would go on from the offsets "
+            "of the sources, without the state; set BYTEWAX_STATE_URI, or leave -r out"
+        )
+        raise ConfigError(msg)
+    settings = _keep_epochs(settings, interval, backup)
     if backup is None or backup <= settings.retain_for:
         return settings
     if "retain_for" in settings.model_fields_set:
@@ -99,6 +107,14 @@ def _settings(folder: Path | None, backup: timedelta | None) -> Settings:
         )
         raise ConfigError(msg)
     return settings.model_copy(update={"retain_for": backup})
+
+
+def _keep_epochs(settings: Settings, interval: timedelta, backup: timedelta | None) -> Settings:
+    """Keep as many versions as Bytewax keeps epochs: it counts these, however long they take in the end."""
+    if not backup or not interval:
+        return settings
+    epochs = -(-backup // interval) + 1
+    return settings.model_copy(update={"retain_snapshots": max(settings.retain_snapshots, epochs)})
 
 
 def _ours(ex: BaseException | None) -> BytewaxStateError | None:

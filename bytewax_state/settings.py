@@ -13,11 +13,12 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BeforeValidator, Field, ValidationError
+from pydantic import BeforeValidator, Field, SecretStr, ValidationError
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, NoDecode, SettingsConfigDict
 
 from bytewax_state.errors import ConfigError
+from bytewax_state.signing import UNSIGNED, Keys, read_keys
 
 PREFIX = "BYTEWAX_STATE_"
 
@@ -55,15 +56,26 @@ def _read_bytes(value: object) -> object:
     return int(float(found[1]) * _SIZES[found[2]])
 
 
-def _read_duration(value: object) -> object:
-    if isinstance(value, timedelta):
-        return value
-    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smhd])", value.strip()) if isinstance(value, str) else None
+def read_duration(text: str) -> timedelta:
+    """Read a duration as it is written in settings, and in options of commands.
+
+    :arg text: Such as `90s`, `10m`, `1h` or `2d`.
+
+    :returns: Duration.
+
+    :raises ValueError: If it is none.
+
+    """
+    found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smhd])", text.strip())
     if found is None:
         # Neither a bare number, which has no unit, nor the many formats that pydantic would take.
-        msg = "no duration"
+        msg = f"{text!r} is no duration such as '90s', '10m', '1h' or '2d'"
         raise ValueError(msg)
     return timedelta(**{_TIMES[found[2]]: float(found[1])})
+
+
+def _read_duration(value: object) -> object:
+    return value if isinstance(value, timedelta) else read_duration(str(value))
 
 
 def _read_uri(value: object) -> object:
@@ -79,6 +91,12 @@ def _read_dir(value: object) -> object:
 
 def _read_object(value: object) -> object:
     return json.loads(value) if isinstance(value, str) else value
+
+
+def _read_key(value: object) -> object:
+    if value is not None:
+        read_keys(value.get_secret_value() if isinstance(value, SecretStr) else str(value))
+    return value
 
 
 def _default_retention() -> timedelta:
@@ -144,6 +162,12 @@ class Settings(BaseSettings):
     )
     """What fsspec's driver for the URI is given."""
 
+    signing_key: Annotated[SecretStr | None, BeforeValidator(_read_key)] = _setting(
+        None, "a key of at least 16 characters, or 'NEW,OLD', or 'NEW,none'", repr=False
+    )
+    """Signs snapshots and refs, and what is not signed with it is refused. Further keys, behind commas, are accepted;
+    so is, with `none` among these, what is not signed."""
+
     def __init__(self, **values: Any) -> None:
         """Read and judge the settings.
 
@@ -156,8 +180,23 @@ class Settings(BaseSettings):
         try:
             super().__init__(**values)
         except ValidationError as ex:
-            # Not as the cause: pydantic shows the values, and options of a storage may be secrets.
-            raise ConfigError("; ".join(_explain(error, values) for error in ex.errors())) from None
+            wrong = ex.errors()
+        else:
+            return
+        # Out here it has no cause and no context: pydantic shows the values, and some of them are secrets.
+        raise ConfigError("; ".join(_explain(error, values) for error in wrong))
+
+
+def keys_of(settings: Settings) -> Keys:
+    """Return the keys that a run signs and accepts.
+
+    :arg settings: Settings.
+
+    :returns: Keys.
+
+    """
+    key = settings.signing_key
+    return UNSIGNED if key is None else read_keys(key.get_secret_value())
 
 
 def variables() -> tuple[str, ...]:

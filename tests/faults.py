@@ -8,14 +8,15 @@ again, or with `StorageError`, which is not.
 import hashlib
 import threading
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
 from pathlib import Path
 from typing import Literal
 
 from bytewax_state.errors import StorageError
 from bytewax_state.snapshot.storage import Storage, TransientError
 
-How = Literal["before", "after", "slow", "torn", "corrupt", "full"]
+How = Literal["before", "after", "slow", "throttled", "torn", "corrupt", "full"]
 
 ALWAYS = 1 << 30
 
@@ -24,8 +25,9 @@ ALWAYS = 1 << 30
 class Fault:
     """What goes wrong, and when.
 
-    before: nothing was done. after: it was done, and the reply was lost. slow: it is done, later. torn: the first half
-    of an object was written. corrupt: a bit of what is read is flipped. full: no space, and nothing was done.
+    before: nothing was done. after: it was done, and the reply was lost. slow: it is done, later. throttled: nothing
+    was done, and it may be tried again. torn: the first half of an object, or of a local file, was written. corrupt: a bit
+    of what is read is flipped. full: no space, and nothing was done.
     """
 
     verb: str
@@ -62,8 +64,8 @@ class FaultyStorage:
         """
         self.url = storage.url
         self.calls: list[tuple[str, str]] = []
+        self.plan = list(plan)
         self._storage = storage
-        self._plan = list(plan)
         self._wait = wait
         self._lock = threading.Lock()
 
@@ -91,6 +93,9 @@ class FaultyStorage:
     def get_file(self, name: str, local: Path) -> str:
         fault = self._before("get_file", name)
         digest = self._storage.get_file(name, local)
+        if fault is not None and fault.how == "torn":
+            data = local.read_bytes()
+            local.write_bytes(data[: len(data) // 2])
         self._after(fault, name)
         if fault is None or fault.how != "corrupt":
             return digest
@@ -118,13 +123,15 @@ class FaultyStorage:
     def _before(self, verb: str, name: str) -> Fault | None:
         with self._lock:
             self.calls.append((verb, name))
-            fault = next((one for one in self._plan if one.strikes(verb, name)), None)
+            fault = next((one for one in self.plan if one.strikes(verb, name)), None)
         if fault is None:
             return None
         if fault.how == "full":
             raise _full(self.url, name)
         if fault.how == "before":
             raise _failed(fault, f"{self.url}/{name}: the connection was refused")
+        if fault.how == "throttled":
+            raise _failed(replace(fault, transient=True), f"{self.url}/{name}: status 429")
         if fault.how == "slow":
             self._wait()
         return fault
@@ -132,6 +139,37 @@ class FaultyStorage:
     def _after(self, fault: Fault | None, name: str) -> None:
         if fault is not None and fault.how in {"after", "torn"}:
             raise _failed(fault, f"{self.url}/{name}: the connection was reset")
+
+
+class StaleStorage(FaultyStorage):
+    """A storage whose lists lack what was written, through this object, in the last moments."""
+
+    def __init__(self, storage: Storage, now: Callable[[], datetime], lag: timedelta) -> None:
+        """Init.
+
+        :arg storage: Does the work.
+
+        :arg now: Tells the time.
+
+        :arg lag: How long a list lacks an object.
+
+        """
+        super().__init__(storage, ())
+        self._written: dict[str, datetime] = {}
+        self._now = now
+        self._lag = lag
+
+    def put(self, name: str, data: bytes) -> None:
+        self._written.setdefault(name, self._now())
+        super().put(name, data)
+
+    def put_file(self, local: Path, name: str) -> None:
+        self._written.setdefault(name, self._now())
+        super().put_file(local, name)
+
+    def list(self, prefix: str) -> list[str]:
+        shown = self._now() - self._lag
+        return [name for name in super().list(prefix) if self._written.get(name, shown) <= shown]
 
 
 class QuotaStorage(FaultyStorage):

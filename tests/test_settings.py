@@ -5,6 +5,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from pydantic import SecretStr
 
 from bytewax_state.errors import ConfigError
 from bytewax_state.settings import Settings, variables
@@ -24,6 +25,7 @@ def test_the_defaults_need_no_environment() -> None:
         "retain_for": timedelta(hours=1),
         "codec": "msgpack",
         "storage_options": {},
+        "signing_key": None,
     }
 
 
@@ -39,6 +41,7 @@ ENVIRONMENT: dict[str, tuple[str, Any]] = {
     "retain_for": ("90s", timedelta(seconds=90)),
     "codec": ("pickle", "pickle"),
     "storage_options": ('{"auto_mkdir": true}', {"auto_mkdir": True}),
+    "signing_key": ("a-key-of-a-test-job", SecretStr("a-key-of-a-test-job")),
 }
 
 

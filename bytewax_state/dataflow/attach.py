@@ -23,8 +23,9 @@ from bytewax_state.dataflow.group import Chunk, GroupLogic
 from bytewax_state.dataflow.worker import Step, Workers
 from bytewax_state.errors import UsageError
 from bytewax_state.keygroups import names, splitter
-from bytewax_state.settings import Settings
+from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.recovery import check, read
+from bytewax_state.snapshot.storage import shared_url
 
 logger = logging.getLogger("bytewax_state")
 
@@ -32,6 +33,8 @@ RECOVERY_DIRECTORY = "BYTEWAX_RECOVERY_DIRECTORY"
 """Bytewax's variable; what is given to it by a flag or in code is out of sight here."""
 
 Item = tuple[str, Any]
+
+_warned: set[str] = set()
 
 
 def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str, Settings] | None = None) -> Dataflow:
@@ -62,7 +65,9 @@ def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str,
     _check_steps(flow, chosen, [step.step_id for _, step in found])
     for siblings, step in found:
         if not isinstance(step.builder, _Builder):
-            _rewrite(flow, siblings, step, _settings_of(step.step_id, chosen, default))
+            its = _settings_of(step.step_id, chosen, default)
+            _warn_of_pickle(its)
+            _rewrite(flow, siblings, step, its)
     _warn_of_unclaimed(flow)
     return flow
 
@@ -102,6 +107,22 @@ def _warn_of_unclaimed(flow: Dataflow) -> None:
         check(read(Path(folder)), flow.flow_id, stateful_steps(flow))
     except UsageError as ex:
         logger.warning("%s", ex)
+
+
+def _warn_of_pickle(settings: Settings) -> None:
+    """Warn, once for a URI, where somebody else may write what is unpickled here. Either codec may fall back to it."""
+    url = None if settings.uri is None else shared_url(settings.uri, settings.storage_options)
+    if url is None or not keys_of(settings).lax or url in _warned:
+        return
+    _warned.add(url)
+    logger.warning(
+        "snapshots in %s are read unsigned, and values in them may be pickles, which run code when they are read: "
+        "whoever can write there can take this job over. %s",
+        url,
+        "Set BYTEWAX_STATE_SIGNING_KEY to a secret key"
+        if settings.signing_key is None
+        else "Take `none` out of BYTEWAX_STATE_SIGNING_KEY once all that this job keeps is signed",
+    )
 
 
 def _settings_of(step_id: str, chosen: Mapping[str, Settings], default: Settings) -> Settings:

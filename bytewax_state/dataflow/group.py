@@ -5,7 +5,7 @@ It does not own the logics (a slice of the store does) nor snapshots (the worker
 """
 
 from collections.abc import Iterable, Sequence
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from bytewax.errors import BytewaxRuntimeError
@@ -17,6 +17,8 @@ from bytewax_state.errors import IncompatibleError
 from bytewax_state.store.base import Slice
 
 Out = list[tuple[str, Any]]
+
+UTC = timezone.utc
 
 
 class Chunk:
@@ -148,7 +150,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
         rows, timers = self._worker.rows, part.timers
         live = part.fetch(by_key)
         now = self._worker.now
-        key = ""
+        key, method = "", "on_batch"
         try:
             for key, values in by_key.items():
                 logic = live.get(key)
@@ -161,16 +163,18 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
                     out.append((key, item))
                 if done is False:
                     if rows.wakes:
+                        method = "notify_at"
                         due = logic.notify_at()
                         # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
                         if due is not None:
-                            timers.set(key, due, now)
+                            timers.set(key, _checked(due), now)
+                        method = "on_batch"
                 else:
                     _check_done(done)
                     del live[key]
                     timers.drop(key)
         except Exception as ex:
-            raise self._error(key, "on_batch") from ex
+            raise self._error(key, method) from ex
         if not part.volatile:
             part.changed.update(by_key)
         self._worker.changed = True
@@ -224,7 +228,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
 
     def _due(self, key: str, logic: Logic) -> datetime | None:
         try:
-            return logic.notify_at()
+            due = logic.notify_at()
+            return None if due is None else _checked(due)
         except Exception as ex:
             raise self._error(key, "notify_at") from ex
 
@@ -247,6 +252,14 @@ def _check_emit(emit: object) -> None:
     if isinstance(emit, str) or not isinstance(emit, Sequence):
         msg = f"`emit` was not a `list`; got a `{type(emit).__name__}` instead"
         raise TypeError(msg)
+
+
+def _checked(due: Any) -> datetime:
+    """Refuse what Bytewax does not take either, but would name no key of the user's for."""
+    if not isinstance(due, datetime) or due.tzinfo != UTC:
+        msg = f"`notify_at` was not a `datetime` in `timezone.utc` or `None`; got {due!r} instead"
+        raise TypeError(msg)
+    return due
 
 
 def _check_done(done: object) -> None:

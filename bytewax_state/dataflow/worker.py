@@ -12,7 +12,7 @@ from collections.abc import Callable
 from contextlib import ExitStack
 from dataclasses import dataclass
 from datetime import datetime, timezone
-from functools import partial
+from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
 from typing import Any
 
@@ -20,13 +20,14 @@ from bytewax_state import metrics
 from bytewax_state.codecs import codec
 from bytewax_state.dataflow.logics import Logic, LogicRows
 from bytewax_state.errors import ConfigError, IncompatibleError, SnapshotMissingError
-from bytewax_state.settings import Settings
+from bytewax_state.settings import Settings, keys_of
+from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.history import History
 from bytewax_state.snapshot.layout import new_store_id
 from bytewax_state.snapshot.publish import Origin, claim
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.restore import restore
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.snapshot.storage import Storage, open_storage
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.heap import HeapStore
@@ -49,6 +50,20 @@ def utc_now() -> datetime:
     return datetime.now(timezone.utc)
 
 
+def storage_of(settings: Settings) -> Storage:
+    """Open the storage that settings name.
+
+    :arg settings: With a URI.
+
+    :returns: Storage.
+
+    :raises ConfigError: If they name none that can be used.
+
+    """
+    assert settings.uri is not None
+    return open_storage(settings.uri, settings.storage_options, settings.upload_threads)
+
+
 class StepWorker:
     """A step on one worker, from Bytewax's first call to the end of the execution."""
 
@@ -59,6 +74,7 @@ class StepWorker:
         worker_count: int,
         now: Callable[[], datetime] = utc_now,
         token: Callable[[int], bytes] = os.urandom,
+        storage: Callable[[Settings], Storage] = storage_of,
     ) -> None:
         """Init.
 
@@ -72,6 +88,8 @@ class StepWorker:
 
         :arg token: Makes random bytes, for the store's id.
 
+        :arg storage: Opens the storage of the snapshots.
+
         """
         self.step = step
         self.now = now
@@ -80,8 +98,10 @@ class StepWorker:
         self.changed = True
         """Whether there is something to publish. A store that was just opened has refs of its own to give."""
         self.rows = LogicRows(step.step_id, step.builder, codec(step.settings.codec))
+        self._keys = keys_of(step.settings)
         self._index = worker_index
         self._count = worker_count
+        self._storage = storage
         self._store_id = new_store_id(now(), worker_index, token(4))
         self._given: dict[int, tuple[Ref, bytes]] = {}
         self._groups: set[int] = set()
@@ -105,7 +125,7 @@ class StepWorker:
 
         """
         step, settings = self.step, self.step.settings
-        ref = decode_ref(resume, step.flow_id, step.step_id)
+        ref = decode_ref(resume, step.flow_id, step.step_id, self._keys)
         if ref.key_groups != settings.key_groups:
             msg = (
                 f"the state of step {step.step_id!r} has {ref.key_groups} key groups, and BYTEWAX_STATE_KEY_GROUPS is "
@@ -163,7 +183,7 @@ class StepWorker:
             self._history.add(store, self.epoch)
         self.changed = False
         ref = Ref(self._store_id, store.version, group, self.step.settings.key_groups)
-        return ref.encode(self.step.flow_id, self.step.step_id)
+        return ref.encode(self.step.flow_id, self.step.step_id, self._keys)
 
     def close(self) -> None:
         """Let go of the store and its folder; what was not published is lost. May be called more than once."""
@@ -173,20 +193,20 @@ class StepWorker:
         step, settings = self.step, self.step.settings
         if settings.uri is None and settings.backend == "heap":
             return HeapStore(self.rows, None)
-        space = Workspace(settings.dir, step.flow_id, step.step_id, self._store_id, self._index)
+        space = Workspace(settings.dir, step.flow_id, step.step_id, self._store_id, self._index, self._count)
         self._resources.callback(space.close)
         memory = Memory.of(settings.memory)
         if settings.uri is None:
             return self._new_store(partial(Table.open, space.live, memory, create=True))
-        storage = open_storage(settings.uri, settings.storage_options, settings.upload_threads)
+        catalog = Catalog(self._storage(settings), self._keys, settings.upload_threads)
         origin = self._origin()
         if not self._given:
-            claim(storage, origin, (), self.now())
-            self._history = History(storage, space, origin, {}, settings, self.now)
+            claim(catalog, origin, (), self.now())
+            self._history = History(catalog, space, origin, {}, settings, self.now)
             return self._new_store(partial(Table.open, space.live, memory, create=True))
         refs = [ref for ref, _ in self._given.values()]
-        done = restore(storage, settings.dir, space.live, origin, refs, memory, self.now(), settings.upload_threads)
-        self._history = History(storage, space, done.origin, done.durable, settings, self.now)
+        done = restore(catalog, settings.dir, space.live, origin, refs, memory, self.now(), settings.upload_threads)
+        self._history = History(catalog, space, done.origin, done.durable, settings, self.now)
         return self._new_store(lambda: done.table)
 
     def _new_store(self, table: Callable[[], Table]) -> Store[Logic]:
@@ -217,6 +237,7 @@ class StepWorker:
         )
 
 
+@cache
 def _version(package: str) -> str:
     try:
         return version(package)

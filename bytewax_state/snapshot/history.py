@@ -4,21 +4,20 @@ Owns what the next version can build on, and the order: freeze, publish, retain,
 when a version is due. Called by the dataflow at the end of an epoch in which the state changed.
 """
 
-import logging
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from bytewax_state.errors import StorageError
+from bytewax_state.errors import ConflictError
 from bytewax_state.settings import Settings
-from bytewax_state.snapshot import retention
-from bytewax_state.snapshot.manifest import FileEntry
+from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.layout import manifest_name
+from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, name_of
 from bytewax_state.snapshot.publish import Origin, publish
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.snapshot.retention import Collector, Policy
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.base import Store
-
-logger = logging.getLogger("bytewax_state")
 
 
 class History:
@@ -26,7 +25,7 @@ class History:
 
     def __init__(
         self,
-        storage: Storage,
+        catalog: Catalog,
         workspace: Workspace,
         origin: Origin,
         inherited: Mapping[str, FileEntry],
@@ -35,7 +34,7 @@ class History:
     ) -> None:
         """Init.
 
-        :arg storage: Where versions are published.
+        :arg catalog: Where versions are published.
 
         :arg workspace: Where they are frozen.
 
@@ -48,13 +47,20 @@ class History:
         :arg now: Tells the time.
 
         """
-        self._storage = storage
+        self._catalog = catalog
         self._workspace = workspace
         self._origin = origin
         self._durable = dict(inherited)
-        self._settings = settings
+        self._threads = settings.upload_threads
         self._now = now
-        self._past: list[retention.Published] = []
+        self._collector = Collector(
+            catalog,
+            (origin.flow_id, origin.step_id, origin.store_id),
+            Policy(settings.retain_snapshots, settings.retain_for),
+            now,
+            origin.elders,
+            origin.outlived_at,
+        )
 
     def add(self, store: Store[Any], epoch: int) -> None:
         """Freeze and publish a version; when this returns, it is durable.
@@ -65,26 +71,28 @@ class History:
 
         :raises StorageError: If it cannot be made durable.
 
+        :raises ConflictError: If another execution took this one for dead before it published anything.
+
         """
         frozen = store.freeze(self._workspace.frozen(store.version + 1))
         now = self._now()
-        self._past = retention.note_freeze(self._past, frozen.version, now)
-        threads = self._settings.upload_threads
-        manifest = publish(self._storage, self._origin, frozen, self._durable, epoch, now, threads)
+        self._collector.note_freeze(frozen.version, now)
+        manifest = publish(self._catalog, self._origin, frozen, self._durable, epoch, now, self._threads)
+        if manifest.version == 1:
+            self._check_claim(manifest)
         self._durable = {entry.local: entry for entry in manifest.files}
-        self._past.append(retention.published(manifest))
-        self._retain(now)
+        self._collector.note_published(manifest)
+        self._origin = replace(self._origin, ancestors=self._collector.collect())
         self._workspace.tidy(frozen.version)
 
-    def _retain(self, now: datetime) -> None:
-        todo = retention.plan(self._past, self._settings.retain_snapshots, self._settings.retain_for, now)
-        if not todo.versions:
-            return
-        origin = self._origin
-        try:
-            retention.execute(self._storage, origin.flow_id, origin.step_id, origin.store_id, todo)
-        except StorageError as ex:
-            # What is left over costs space and nothing else; the next version tries again.
-            logger.warning("old snapshots of step %r could not be deleted: %s", origin.step_id, ex)
-            return
-        self._past = [one for one in self._past if one.version not in todo.versions]
+    def _check_claim(self, manifest: Manifest) -> None:
+        """See that nobody has deleted what the first version was built on; see `retention`."""
+        storage, ids = self._catalog.storage, (manifest.flow_id, manifest.step_id, manifest.store_id)
+        if storage.size(manifest_name(*ids, CLAIM)) is None:
+            storage.delete([name_of(manifest)])
+            msg = (
+                f"the claim of store {manifest.store_id!r} of step {manifest.step_id!r} is gone from {storage.url}: "
+                "another run took this one for dead, and may have deleted what it was restored from; end the other "
+                "run, or this one, and start again"
+            )
+            raise ConflictError(msg)

@@ -34,14 +34,17 @@ __all__ = [
     "is_store_id",
     "live_dir",
     "local_stores",
+    "local_workers",
     "lock_path",
     "manifest_name",
     "new_store_id",
     "parse_file_path",
     "parse_manifest_name",
+    "step_of",
     "step_prefix",
     "store_dir",
     "store_prefix",
+    "store_time",
 ]
 
 LONGEST = 200
@@ -50,6 +53,7 @@ LONGEST = 200
 _DIGEST = 32
 
 _STORE_ID = re.compile(r"[0-9A-Z]{1,64}-w([0-9]{3,9})-[0-9a-f]{8,64}")
+_LOCK = re.compile(r"worker-([0-9]{3,9})\.lock")
 _LOCAL_NAME = re.compile(r"[0-9]{1,20}\.sst")
 _MANIFEST = re.compile(r"([0-9]{12,19})\.manifest")
 
@@ -163,6 +167,32 @@ def parse_manifest_name(name: str) -> ManifestName | None:
     return ManifestName(parts[0], parts[2], parts[3], int(found[1]))
 
 
+def step_of(name: str) -> str | None:
+    """Name the folder of the step that an object belongs to.
+
+    :arg name: Name of any object.
+
+    :returns: What `step_prefix` gives for it; `None` if it is in no step's folder.
+
+    """
+    parts = name.split("/")
+    return "/".join(parts[:3]) if len(parts) > 3 and parts[1] == "steps" else None
+
+
+def store_time(store_id: str) -> datetime | None:
+    """Tell when the id of a store was made.
+
+    :arg store_id: Store.
+
+    :returns: Time, in UTC; `None` if the id does not tell.
+
+    """
+    try:
+        return datetime.strptime(store_id.partition("-")[0], "%Y%m%dT%H%M%S%fZ").replace(tzinfo=timezone.utc)
+    except ValueError:
+        return None
+
+
 def file_path(store_id: str, local: str) -> str:
     """Name an SST below its step, as manifests do.
 
@@ -257,6 +287,23 @@ def local_stores(root: Path, flow_id: str, step_id: str, worker_index: int) -> l
     names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
     matches = (_STORE_ID.fullmatch(name) for name in names)
     return sorted(found[0] for found in matches if found is not None and int(found[1]) == worker_index)
+
+
+def local_workers(root: Path, flow_id: str, step_id: str) -> list[int]:
+    """List the worker indices that have a lock.
+
+    :arg root: Local folder of all stores.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :returns: Indices, rising.
+
+    """
+    folder = _step_dir(root, flow_id, step_id)
+    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    return sorted(int(found[1]) for found in map(_LOCK.fullmatch, names) if found is not None)
 
 
 def _step_dir(root: Path, flow_id: str, step_id: str) -> Path:

@@ -3,10 +3,11 @@
 Owns the format, and that nothing of a manifest is used before all of it is checked. It does not own where manifests lie
 (`layout`, `storage`), nor the files they name. Called by the verbs that publish, restore and delete.
 
-    8 bytes BWSTATE1 | format number, 2 bytes | msgpack: a map of the fields of `Manifest` | SHA-256 of all before it
+    8 bytes BWSTATE1 | format number, 2 bytes | msgpack: a map of the fields of `Manifest` | digest of all before it
+
+The digest is SHA-256, or HMAC-SHA-256 where a signing key is set (`signing`).
 """
 
-import hashlib
 import re
 import struct
 from collections.abc import Collection, Mapping
@@ -18,6 +19,7 @@ import msgpack
 
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
 from bytewax_state.keygroups import MAX_KEY_GROUPS
+from bytewax_state.signing import DIGEST, UNSIGNED, Keys
 from bytewax_state.snapshot.checks import (
     check,
     check_bytes,
@@ -32,6 +34,7 @@ from bytewax_state.snapshot.checks import (
 from bytewax_state.snapshot.layout import is_local_name, is_store_id, manifest_name, parse_file_path
 
 __all__ = [
+    "CLAIM",
     "FORMAT",
     "MAGIC",
     "FileEntry",
@@ -41,8 +44,8 @@ __all__ = [
     "Stats",
     "check_compatible",
     "decode",
-    "digest",
     "encode",
+    "name_of",
 ]
 
 MAGIC = b"BWSTATE1"
@@ -50,8 +53,10 @@ MAGIC = b"BWSTATE1"
 FORMAT = 1
 """The newest format of a manifest; every one that was ever released is read."""
 
+CLAIM = 0
+"""The version that names the files that a store is about to read or to inherit, and no groups."""
+
 _HEAD = struct.Struct(">8sH")
-_DIGEST = hashlib.sha256().digest_size
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INLINE = re.compile(r"CURRENT|MANIFEST-[0-9]{1,20}|OPTIONS-[0-9]{1,20}|rocksdict-config\.json")
 
@@ -121,7 +126,7 @@ class Manifest:
     step_id: str
     store_id: str
     version: int
-    """0 is the claim: it names the files that the store is about to inherit, and no groups."""
+    """0 is the claim."""
     created_at: datetime
     writer: Mapping[str, str]
     """Package name to version."""
@@ -146,21 +151,12 @@ class Manifest:
     stats: Stats
 
 
-def digest(data: bytes) -> bytes:
-    """Digest what is written; the one place that says how.
-
-    :arg data: What is to be protected from damage.
-
-    :returns: 32 bytes.
-
-    """
-    return hashlib.sha256(data).digest()
-
-
-def encode(manifest: Manifest) -> bytes:
+def encode(manifest: Manifest, keys: Keys = UNSIGNED) -> bytes:
     """Make the bytes of a manifest.
 
     :arg manifest: Manifest.
+
+    :arg keys: The first one signs it.
 
     :returns: Bytes that `decode` reads.
 
@@ -173,45 +169,44 @@ def encode(manifest: Manifest) -> bytes:
     packed: bytes = msgpack.packb(body)
     _manifest(_unpack(packed))
     data = _HEAD.pack(MAGIC, FORMAT) + packed
-    return data + digest(data)
+    return data + keys.digest(data)
 
 
-def decode(data: bytes, *, flow_id: str, step_id: str, store_id: str, version: int) -> Manifest:
+def decode(data: bytes, name: str, keys: Keys = UNSIGNED) -> Manifest:
     """Read a manifest, and check all of it.
 
     :arg data: What lies under its name.
 
-    :arg flow_id: Flow, as in the name.
+    :arg name: Name of the object.
 
-    :arg step_id: Full id of the core step, as in the name.
-
-    :arg store_id: Store, as in the name.
-
-    :arg version: Version, as in the name.
+    :arg keys: One of them signed it.
 
     :returns: Manifest.
 
     :raises IncompatibleError: If its format is newer than this version of the package.
 
-    :raises SnapshotCorruptError: If it is damaged, is not the one of that name, or breaks a rule.
+    :raises SnapshotCorruptError: If it is damaged, is not signed as it has to be, is not the one of that name, or
+        breaks a rule.
 
     """
-    name = manifest_name(flow_id, step_id, store_id, version)
-    body = _open(data, name)
+    body = _open(data, name, keys)
     try:
         manifest = _manifest(_unpack(body))
     except ValueError as ex:
         msg = f"the manifest {name} breaks a rule of its format: {ex}; {_ADVICE}"
         raise SnapshotCorruptError(msg) from ex
-    found = (manifest.flow_id, manifest.step_id, manifest.store_id, manifest.version)
-    expected = (flow_id, step_id, store_id, version)
-    if found != expected:
+    if name_of(manifest) != name:
         msg = (
-            f"the manifest {name} is another one's: found flow, step, store and version {found}, expected {expected}; "
-            f"{_ADVICE}"
+            f"the manifest {name} is another one's: found version {manifest.version} of store {manifest.store_id!r} of "
+            f"step {manifest.step_id!r} of flow {manifest.flow_id!r}; expected the one of that name; {_ADVICE}"
         )
         raise SnapshotCorruptError(msg)
     return manifest
+
+
+def name_of(manifest: Manifest) -> str:
+    """Name the object that a manifest is kept in."""
+    return manifest_name(manifest.flow_id, manifest.step_id, manifest.store_id, manifest.version)
 
 
 def check_compatible(manifest: Manifest, key_groups: int, hash: str, names: str) -> None:  # noqa: A002
@@ -247,9 +242,9 @@ def check_compatible(manifest: Manifest, key_groups: int, hash: str, names: str)
 _ADVICE = "bring back a sound copy, or resume from an older copy of the recovery directory"
 
 
-def _open(data: bytes, name: str) -> bytes:
+def _open(data: bytes, name: str, keys: Keys) -> bytes:
     """Take the body of a manifest out of what surrounds it, which is the same in every format."""
-    if len(data) < _HEAD.size + _DIGEST or not data.startswith(MAGIC):
+    if len(data) < _HEAD.size + DIGEST or not data.startswith(MAGIC):
         msg = f"the manifest {name} is damaged: found {len(data)} bytes that are no manifest; {_ADVICE}"
         raise SnapshotCorruptError(msg)
     _, number = _HEAD.unpack_from(data)
@@ -259,17 +254,26 @@ def _open(data: bytes, name: str) -> bytes:
             "run the version that wrote it, or a later one, unless the object is damaged"
         )
         raise IncompatibleError(msg)
-    found, expected = data[-_DIGEST:], digest(data[:-_DIGEST])
-    if found != expected:
-        msg = (
-            f"the manifest {name} is damaged: found {len(data)} bytes that end with the digest {found.hex()}, expected "
-            f"{expected.hex()}; {_ADVICE}"
-        )
-        raise SnapshotCorruptError(msg)
+    if not keys.accept(data[:-DIGEST], data[-DIGEST:]):
+        raise SnapshotCorruptError(_unaccepted(data, name, keys))
     if number != FORMAT:
         msg = f"the manifest {name} has format {number}, which never was; {_ADVICE}"
         raise SnapshotCorruptError(msg)
-    return data[_HEAD.size : -_DIGEST]
+    return data[_HEAD.size : -DIGEST]
+
+
+def _unaccepted(data: bytes, name: str, keys: Keys) -> str:
+    """Say what may be wrong with a manifest whose digest is not what it should be."""
+    if UNSIGNED.accept(data[:-DIGEST], data[-DIGEST:]):
+        return (
+            f"the manifest {name} is not signed, and BYTEWAX_STATE_SIGNING_KEY asks for a signature: somebody else "
+            "wrote it, or this job did before it had a key; to go on from the latter, set BYTEWAX_STATE_SIGNING_KEY to "
+            "KEY,none until the next snapshots are there"
+        )
+    signed = "was signed with another key" if keys.sign else "is signed, and BYTEWAX_STATE_SIGNING_KEY is not set"
+    change = "; where the key was changed, set BYTEWAX_STATE_SIGNING_KEY to NEW,OLD" if keys.sign else ""
+    damaged = f"the manifest {name} is damaged, or {signed}: its digest is not that of its {len(data)} bytes"
+    return f"{damaged}{change}; {_ADVICE}"
 
 
 def _unpack(body: bytes) -> object:
@@ -312,7 +316,7 @@ def _manifest(value: object) -> Manifest:
             check_count(group, "groups", 0, key_groups - 1): check_count(changed, f"groups[{group}]", 0, version)
             for group, changed in groups.items()
         },
-        files=_files(get["files"], {store_id, *ancestors}),
+        files=_files(get["files"], {store_id, *ancestors}, claim=version == CLAIM),
         inline={_inline(name): check_bytes(data, f"inline[{name}]") for name, data in inline.items()},
         states=_states(get["states"]),
         ancestors=ancestors,
@@ -320,9 +324,10 @@ def _manifest(value: object) -> Manifest:
     )
 
 
-def _files(value: object, stores: Collection[str]) -> tuple[FileEntry, ...]:
+def _files(value: object, stores: Collection[str], claim: bool) -> tuple[FileEntry, ...]:
     files = tuple(_file(one, stores) for one in check_list(value, "files"))
-    check_once([entry.local for entry in files], "files: local")
+    # A claim names files of several tables, which may have the same local names there.
+    check_once([entry.path if claim else entry.local for entry in files], "files: local")
     return files
 
 

@@ -17,15 +17,13 @@ from typing import Literal
 
 from bytewax_state import metrics
 from bytewax_state.keygroups import HASH, NAMES_ID
-from bytewax_state.snapshot.layout import file_name, manifest_name
-from bytewax_state.snapshot.manifest import FileEntry, Manifest, Seconds, Stats, encode
+from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.layout import file_name, file_path
+from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, Seconds, Stats
 from bytewax_state.snapshot.storage import Storage
 from bytewax_state.store.base import STATE, Frozen
 
 logger = logging.getLogger("bytewax_state")
-
-CLAIM = 0
-"""The version that names the files that a store is about to inherit."""
 
 _BLOCK = 1 << 20
 
@@ -46,6 +44,10 @@ class Origin:
     """Package name to version."""
     ancestors: tuple[str, ...] = ()
     """Every store of which files may still be inherited, transitively."""
+    elders: tuple[str, ...] = ()
+    """The ancestors of those that it was restored from."""
+    outlived_at: datetime | None = None
+    """When these had published what it was restored from, and so were done with the elders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,14 +79,14 @@ def plan(image: Path, durable: Mapping[str, FileEntry]) -> Plan:
     )
 
 
-def claim(storage: Storage, origin: Origin, files: Iterable[FileEntry], at: datetime) -> None:
+def claim(catalog: Catalog, origin: Origin, files: Iterable[FileEntry], at: datetime) -> None:
     """Write version 0 of a store: from here on, retention elsewhere sees that its files are wanted.
 
-    :arg storage: Where.
+    :arg catalog: Where.
 
     :arg origin: The new store.
 
-    :arg files: What it inherits.
+    :arg files: What it is about to read, and to inherit.
 
     :arg at: Current time.
 
@@ -101,11 +103,11 @@ def claim(storage: Storage, origin: Origin, files: Iterable[FileEntry], at: date
         reused_files=0,
         seconds=Seconds(0, 0, 0, 0, 0),
     )
-    _write(storage, _manifest(origin, CLAIM, at, epoch=0, groups={}, files=tuple(files), inline={}, stats=nothing))
+    catalog.write(_manifest(origin, CLAIM, at, epoch=0, groups={}, files=tuple(files), inline={}, stats=nothing))
 
 
 def publish(
-    storage: Storage,
+    catalog: Catalog,
     origin: Origin,
     frozen: Frozen,
     durable: Mapping[str, FileEntry],
@@ -115,7 +117,7 @@ def publish(
 ) -> Manifest:
     """Make a frozen image durable.
 
-    :arg storage: Where.
+    :arg catalog: Where.
 
     :arg origin: The store.
 
@@ -137,7 +139,7 @@ def publish(
     began = time.perf_counter()
     todo = plan(frozen.path, durable)
     with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
-        sent = list(pool.map(lambda path: _send(storage, origin, path), todo.new))
+        sent = list(pool.map(lambda path: _send(catalog.storage, origin, path), todo.new))
     files = (*(one.entry for one in sent), *todo.reused)
     stats = Stats(
         rows=frozen.rows,
@@ -159,7 +161,7 @@ def publish(
     manifest = _manifest(
         origin, frozen.version, at, epoch=epoch, groups=frozen.groups, files=files, inline=inline, stats=stats
     )
-    _write(storage, manifest)
+    catalog.write(manifest)
     _report(manifest)
     return manifest
 
@@ -177,7 +179,7 @@ def _send(storage: Storage, origin: Origin, path: Path) -> _Sent:
     hashed = time.perf_counter()
     name = file_name(origin.flow_id, origin.step_id, origin.store_id, path.name)
     storage.put_file(path, name)
-    below = f"{origin.store_id}/files/{path.name}"
+    below = file_path(origin.store_id, path.name)
     entry = FileEntry(local=path.name, path=below, size=path.stat().st_size, sha256=digest)
     return _Sent(entry, hashed - began, time.perf_counter() - hashed)
 
@@ -229,11 +231,6 @@ def _manifest(
         ancestors=origin.ancestors,
         stats=stats,
     )
-
-
-def _write(storage: Storage, manifest: Manifest) -> None:
-    name = manifest_name(manifest.flow_id, manifest.step_id, manifest.store_id, manifest.version)
-    storage.put(name, encode(manifest))
 
 
 def _report(manifest: Manifest) -> None:

@@ -1,16 +1,16 @@
-"""Bytewax's recovery partitions, read from outside: which steps have refs in them.
+"""Bytewax's recovery partitions, read from outside: which steps have refs in them, and which refs.
 
-Owns what is told of them before a run begins. It never writes to them, and unpickles bytes and nothing else.
-Called by `run`, and by `attach` where the environment says where they are.
+Owns what is told of them before a run begins, and to whoever looks for garbage. It never writes to them, and never
+unpickles. Called by `run`, by `attach` where the environment says where they are, and by the command line.
 """
 
-import io
-import pickle
+import re
 import sqlite3
 from collections.abc import Collection, Iterable, Iterator
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
 from bytewax_state.errors import UsageError
 from bytewax_state.snapshot.ref import is_ref
@@ -33,6 +33,8 @@ class Recovery:
     steps: tuple[StepRows, ...]
     resume_epochs: tuple[int, ...]
     """Of all executions, in their order."""
+    resume_epoch: int
+    """Where Bytewax would resume now: all epochs below it are committed."""
 
     def claimed(self) -> list[str]:
         """Name the steps with refs that the last execution which committed something had.
@@ -40,8 +42,7 @@ class Recovery:
         :returns: Full ids of core steps. One that an earlier execution had, and a later one did without, is not named.
 
         """
-        newest = max((step.epoch for step in self.steps), default=0)
-        since = max((epoch for epoch in self.resume_epochs if epoch <= newest), default=0)
+        since = max((epoch for epoch in self.resume_epochs if epoch < self.resume_epoch), default=0)
         return sorted(step.step_id for step in self.steps if step.ref and step.epoch >= since)
 
 
@@ -52,15 +53,137 @@ def read(folder: Path) -> Recovery:
 
     :returns: What they tell.
 
+    :raises UsageError: If a partition is not one, or is damaged.
+
     """
     newest: dict[str, StepRows] = {}
     epochs: dict[int, int] = {}
-    for part in sorted(folder.glob("part-*.sqlite3")):
+    parts = sorted(folder.glob("part-*.sqlite3"))
+    for part in parts:
+        _check_sound(part)
         for step in _steps(part):
             if step.step_id not in newest or newest[step.step_id].epoch < step.epoch:
                 newest[step.step_id] = step
         epochs.update(_query(part, "SELECT ex_num, resume_epoch FROM exs"))
-    return Recovery(tuple(newest[step] for step in sorted(newest)), tuple(epochs[ex] for ex in sorted(epochs)))
+    resume_epochs = tuple(epochs[ex] for ex in sorted(epochs))
+    return Recovery(tuple(newest[step] for step in sorted(newest)), resume_epochs, _resume_epoch(parts))
+
+
+@dataclass(frozen=True, slots=True)
+class RefRow:
+    """A ref, as the recovery partitions hold it."""
+
+    step_id: str
+    route: str
+    """The name that Bytewax routes its key group by."""
+    epoch: int
+    value: bytes
+    """What `decode_ref` reads."""
+
+
+@dataclass(frozen=True, slots=True)
+class RefRows:
+    """All refs in a set of recovery partitions."""
+
+    rows: tuple[RefRow, ...]
+    resume_epoch: int
+    """Where Bytewax would resume now: all epochs below it are committed."""
+    oldest_epoch: int
+    """The least epoch that Bytewax can resume from: what is superseded below it may be deleted."""
+
+    def loadable(self, oldest: int | None = None) -> list[RefRow]:
+        """Choose the rows that Bytewax may load.
+
+        :arg oldest: From which epoch on it may resume; `oldest_epoch` if not given.
+
+        :returns: For each group, and each epoch that may be resumed from, the newest row below it.
+
+        """
+        first = min(self.oldest_epoch if oldest is None else oldest, self.resume_epoch)
+        base: dict[tuple[str, str], int] = {}
+        for row in self.rows:
+            if row.epoch < first:
+                at = row.step_id, row.route
+                base[at] = max(base.get(at, row.epoch), row.epoch)
+        return [
+            row
+            for row in self.rows
+            if row.epoch < self.resume_epoch and row.epoch >= base.get((row.step_id, row.route), row.epoch)
+        ]
+
+    def flows(self) -> list[str]:
+        """Name the flows that have refs here: one, but for a directory that was given to several."""
+        return sorted({row.step_id.partition(".")[0] for row in self.rows})
+
+
+def read_refs(folders: Iterable[Path]) -> RefRows:
+    """Read all refs of a set of recovery partitions.
+
+    :arg folders: Folders that together hold all partitions of the set.
+
+    :returns: The refs.
+
+    :raises UsageError: If a partition is missing, is not one, or is damaged.
+
+    """
+    parts = sorted(part for folder in folders for part in folder.glob("part-*.sqlite3"))
+    for part in parts:
+        _check_sound(part)
+    _check_complete(parts)
+    rows = _all(parts, "SELECT step_id, state_key, snap_epoch, ser_change FROM snaps WHERE ser_change IS NOT NULL")
+    refs = [
+        RefRow(step, route, epoch, value)
+        for step, route, epoch, data in rows
+        if (value := _ref_in(data)) is not None and is_ref(value)
+    ]
+    _check_unmixed(rows, refs)
+    commits = _all(parts, "SELECT commit_epoch FROM commits")
+    return RefRows(tuple(refs), _resume_epoch(parts), max((epoch for (epoch,) in commits), default=0))
+
+
+def _check_sound(part: Path) -> None:
+    """Refuse a partition that is damaged, as far as SQLite can tell: rows that are lost in one would be lost roots."""
+    ((found,), *_) = _query(part, "PRAGMA integrity_check(1)")
+    if found != "ok":
+        raise _no_partition(part, found)
+
+
+def _check_unmixed(rows: Iterable[Any], refs: Iterable[RefRow]) -> None:
+    """Refuse a step that has refs, and a row that is none: it was one, and may be what a run would resume from."""
+    steps = {ref.step_id for ref in refs}
+    for step, route, epoch, data in rows:
+        if step in steps and not is_ref(_ref_in(data)):
+            msg = (
+                f"the recovery partitions hold refs of step {step!r}, and a row (for {route!r}, epoch {epoch}) that is "
+                "none: it is damaged; bring back an older copy of the recovery directory"
+            )
+            raise UsageError(msg)
+
+
+def _check_complete(parts: list[Path]) -> None:
+    found = _all(parts, "SELECT part_index, part_count FROM parts")
+    counts = {count for _, count in found}
+    if len(counts) != 1 or sorted(index for index, _ in found) != list(range(*counts)):
+        there = ", ".join(f"{index} of {count}" for index, count in sorted(found)) or "none"
+        msg = f"not all recovery partitions of one set are given: found {there}; give every folder that holds some"
+        raise UsageError(msg)
+
+
+def _resume_epoch(parts: list[Path]) -> int:
+    """Tell the least frontier of the last execution's workers, as Bytewax does."""
+    executions = _all(parts, "SELECT ex_num, worker_count, resume_epoch FROM exs")
+    if not executions:
+        return 0
+    newest, workers, resume_epoch = max(executions)
+    fronts = dict.fromkeys(range(workers), resume_epoch)
+    for ex_num, worker, front in _all(parts, "SELECT ex_num, worker_index, worker_frontier FROM fronts"):
+        if ex_num == newest:
+            fronts[worker] = max(front, fronts.get(worker, front))
+    return int(min(fronts.values()))
+
+
+def _all(parts: Iterable[Path], sql: str) -> list[Any]:
+    return [row for part in parts for row in _query(part, sql)]
 
 
 def check(recovery: Recovery, flow_id: str, steps: Collection[str]) -> None:
@@ -106,33 +229,33 @@ def _steps(part: Path) -> Iterator[StepRows]:
         "SELECT step_id, MAX(snap_epoch), ser_change FROM snaps WHERE ser_change IS NOT NULL GROUP BY step_id",
     )
     for step_id, epoch, data in rows:
-        yield StepRows(step_id, epoch, is_ref(_unpickle(data)))
+        yield StepRows(step_id, epoch, is_ref(_ref_in(data)))
 
 
 def _query(part: Path, sql: str) -> list[Any]:
-    connection = sqlite3.connect(f"{part.resolve().as_uri()}?mode=ro", uri=True)
     try:
-        return connection.execute(sql).fetchall()
-    except sqlite3.DatabaseError as ex:
-        msg = f"{part} is not a recovery partition of Bytewax, or is damaged: {ex}"
-        raise UsageError(msg) from ex
-    finally:
-        connection.close()
+        with closing(sqlite3.connect(f"{part.resolve().as_uri()}?mode=ro", uri=True)) as connection:
+            return connection.execute(sql).fetchall()
+    except (sqlite3.Error, UnicodeError) as ex:
+        # The text of an error of SQLite's may hold what is damaged.
+        raise _no_partition(part, ex) from ex
 
 
-class _OnlyBytes(pickle.Unpickler):
-    """Unpickles what needs no name looked up, so runs no code."""
-
-    def find_class(self, module: str, name: str) -> NoReturn:
-        msg = f"{module}.{name}"
-        raise pickle.UnpicklingError(msg)
+def _no_partition(part: Path, why: object) -> UsageError:
+    return UsageError(f"{part} is not a recovery partition of Bytewax, or is damaged: {why}")
 
 
-def _unpickle(data: bytes) -> object:
-    try:
-        return _OnlyBytes(io.BytesIO(data)).load()
-    except Exception:  # a row of plain Bytewax may be any pickle
-        return None
+_PICKLED = re.compile(rb"\x80[\x03-\x05](?:\x95.{8})?C(.)(.*)(?:\x94|q.)\.", re.DOTALL)
+"""What pickle makes of up to 255 bytes, in the protocols that have an opcode for them: that, in a frame, and a memo."""
+
+
+def _ref_in(data: object) -> bytes | None:
+    """Take out of a pickle the bytes that it is of, if it is of bytes as short as a ref.
+
+    Without unpickling: rows of plain Bytewax may be any pickle, and damaged ones may ask for any amount of memory.
+    """
+    found = _PICKLED.fullmatch(data) if isinstance(data, bytes) else None
+    return found[2] if found is not None and len(found[2]) == found[1][0] else None
 
 
 def _join(names: Iterable[str]) -> str:

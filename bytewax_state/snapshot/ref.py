@@ -7,12 +7,12 @@ Called by the dataflow, at every snapshot and resume, and by what looks into Byt
 """
 
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError, UsageError
 from bytewax_state.keygroups import MAX_KEY_GROUPS
+from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot.layout import is_store_id
-from bytewax_state.snapshot.manifest import digest
 
 __all__ = ["FORMAT", "MAGIC", "Ref", "decode_ref", "is_ref"]
 
@@ -23,6 +23,21 @@ FORMAT = 1
 
 _HEAD = struct.Struct(">4sBQHH")
 _DIGEST = 8
+
+_UNSIGNED = (
+    "is not signed, and BYTEWAX_STATE_SIGNING_KEY asks for a signature: to go on from what this job wrote before it "
+    "had a key, set BYTEWAX_STATE_SIGNING_KEY to KEY,none until the next snapshots are there"
+)
+_UNKNOWN = (
+    "is damaged, or belongs to another flow or step, or was signed with another key: its digest does not match. Check "
+    "that the recovery directory is that of this flow, and BYTEWAX_STATE_SIGNING_KEY that of this job, with the key of "
+    "before behind it (NEW,OLD) if it was changed, or resume from an older copy of the directory"
+)
+_SIGNED = (
+    "is damaged, or belongs to another flow or step, or is signed: its digest does not match. Check that the recovery "
+    "directory is that of this flow, and set BYTEWAX_STATE_SIGNING_KEY if this job has a key, or resume from an older "
+    "copy of the directory"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,20 +50,24 @@ class Ref:
     group: int
     key_groups: int
     """How many key groups the step has."""
+    signed: bool = field(default=False, compare=False)
+    """Whether it was signed with a key; then so was all that its store wrote, and nothing else will do."""
 
-    def encode(self, flow_id: str, step_id: str) -> bytes:
+    def encode(self, flow_id: str, step_id: str, keys: Keys = UNSIGNED) -> bytes:
         """Make the bytes that Bytewax keeps.
 
         :arg flow_id: Flow.
 
         :arg step_id: Full id of the core step; for another one the bytes are no good.
 
+        :arg keys: The first one signs it.
+
         :returns: About 60 bytes.
 
         """
         head = _HEAD.pack(MAGIC, FORMAT, self.version, self.group, self.key_groups)
         data = head + self.store_id.encode("ascii")
-        return data + _sign(data, flow_id, step_id)
+        return data + keys.digest(_signed(data, flow_id, step_id))[:_DIGEST]
 
 
 def is_ref(value: object) -> bool:
@@ -62,7 +81,7 @@ def is_ref(value: object) -> bool:
     return isinstance(value, bytes) and value.startswith(MAGIC)
 
 
-def decode_ref(value: object, flow_id: str, step_id: str) -> Ref:
+def decode_ref(value: object, flow_id: str, step_id: str, keys: Keys = UNSIGNED) -> Ref:
     """Read what Bytewax kept for a key group.
 
     :arg value: What Bytewax gives a logic to resume from.
@@ -71,13 +90,15 @@ def decode_ref(value: object, flow_id: str, step_id: str) -> Ref:
 
     :arg step_id: Full id of the core step.
 
+    :arg keys: One of them signed it.
+
     :returns: Ref.
 
     :raises UsageError: If it is not a ref at all, such as a row of plain Bytewax.
 
     :raises IncompatibleError: If it is a ref of a newer format.
 
-    :raises SnapshotCorruptError: If it is damaged, or another flow's or step's.
+    :raises SnapshotCorruptError: If it is damaged, is not signed as it has to be, or is another flow's or step's.
 
     """
     if not isinstance(value, bytes) or not is_ref(value):
@@ -94,29 +115,28 @@ def decode_ref(value: object, flow_id: str, step_id: str) -> Ref:
             f"{FORMAT}; upgrade bytewax_state, or resume from an older copy of the recovery directory"
         )
         raise IncompatibleError(msg)
-    ref = _parse(value, flow_id, step_id)
+    ref = _parse(value, flow_id, step_id, keys)
     if ref is None:
-        msg = (
-            f"a ref of {len(value)} bytes that step {step_id!r} of flow {flow_id!r} is to resume from is damaged, or "
-            "belongs to another flow or step: its digest does not match. Check that the recovery directory is that of "
-            "this flow, or resume from an older copy of it"
-        )
+        unsigned = keys.sign and _parse(value, flow_id, step_id, UNSIGNED) is not None
+        why = _UNSIGNED if unsigned else _UNKNOWN if keys.sign else _SIGNED
+        msg = f"a ref of {len(value)} bytes that step {step_id!r} of flow {flow_id!r} is to resume from {why}"
         raise SnapshotCorruptError(msg)
     return ref
 
 
-def _parse(value: bytes, flow_id: str, step_id: str) -> Ref | None:
+def _parse(value: bytes, flow_id: str, step_id: str, keys: Keys) -> Ref | None:
     data, signature = value[:-_DIGEST], value[-_DIGEST:]
-    if len(data) < _HEAD.size or _sign(data, flow_id, step_id) != signature:
+    if len(data) < _HEAD.size or not keys.accept(_signed(data, flow_id, step_id), signature):
         return None
     _, found, version, group, key_groups = _HEAD.unpack_from(data)
     store_id = data[_HEAD.size :].decode("ascii", "replace")
     sound = found == FORMAT and group < key_groups <= MAX_KEY_GROUPS and is_store_id(store_id)
-    return Ref(store_id, version, group, key_groups) if sound else None
+    signed = keys.sign and keys.strict.accept(_signed(data, flow_id, step_id), signature)
+    return Ref(store_id, version, group, key_groups, signed) if sound else None
 
 
-def _sign(data: bytes, flow_id: str, step_id: str) -> bytes:
-    """Digest a ref together with its flow and step, each with its length in front, so that they cannot be shifted."""
+def _signed(data: bytes, flow_id: str, step_id: str) -> bytes:
+    """Put a ref together with its flow and step, each with its length in front, so that they cannot be shifted."""
     names = (name.encode("utf-8", "surrogatepass") for name in (flow_id, step_id))
     context = b"".join(struct.pack(">I", len(name)) + name for name in names)
-    return digest(b"ref" + context + data)[:_DIGEST]
+    return b"ref" + context + data

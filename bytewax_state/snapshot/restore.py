@@ -15,15 +15,17 @@ import shutil
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import datetime
 from pathlib import Path
 
 from bytewax_state import metrics
-from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError
+from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError, StorageError
 from bytewax_state.keygroups import HASH, NAMES_ID, group_range
-from bytewax_state.snapshot.layout import frozen_dir, manifest_name, parse_manifest_name, step_prefix, store_prefix
-from bytewax_state.snapshot.manifest import FileEntry, Manifest, check_compatible, decode
+from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.layout import frozen_dir, manifest_name, step_prefix
+from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, check_compatible, name_of
 from bytewax_state.snapshot.publish import Origin, claim, hash_file
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.storage import Storage
@@ -75,10 +77,10 @@ def serves(manifest: Manifest, ref: Ref) -> bool:
     return manifest.version == ref.version or (manifest.version > ref.version and changed <= ref.version)
 
 
-def find(storage: Storage, flow_id: str, step_id: str, refs: Iterable[Ref]) -> list[Source]:
+def find(catalog: Catalog, flow_id: str, step_id: str, refs: Iterable[Ref]) -> list[Source]:
     """Find manifests that together serve all refs.
 
-    :arg storage: Where they are.
+    :arg catalog: Where they are.
 
     :arg flow_id: Flow.
 
@@ -101,17 +103,25 @@ def find(storage: Storage, flow_id: str, step_id: str, refs: Iterable[Ref]) -> l
     sources = [
         source
         for store_id, wanted in sorted(stores.items())
-        for source in _serve(storage, flow_id, step_id, store_id, wanted)
+        for source in _serve(catalog, flow_id, step_id, store_id, wanted)
     ]
     return sorted(sources, key=lambda source: -len(source.groups))
 
 
-def _serve(storage: Storage, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]) -> Iterator[Source]:
+def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]) -> Iterator[Source]:
+    # One run wrote all of a store. So nobody can put something unsigned in the place of what it signed, even while that
+    # is accepted from those before it.
+    catalog = catalog.strict() if any(ref.signed for ref in wanted) else catalog
     left = list(wanted)
     seen: list[int] = []
-    for version in _candidates(storage, flow_id, step_id, store_id, wanted):
-        manifest = _read(storage, flow_id, step_id, store_id, version)
-        if manifest is None:
+    damaged: SnapshotCorruptError | None = None
+    for version in _candidates(catalog, flow_id, step_id, store_id, wanted):
+        try:
+            manifest = catalog.read(manifest_name(flow_id, step_id, store_id, version))
+        except FileNotFoundError:
+            continue
+        except SnapshotCorruptError as ex:
+            damaged = damaged or ex  # a later one may serve as well
             continue
         seen.append(version)
         check_compatible(manifest, wanted[0].key_groups, HASH, NAMES_ID)
@@ -120,52 +130,56 @@ def _serve(storage: Storage, flow_id: str, step_id: str, store_id: str, wanted: 
             left = [ref for ref in left if ref not in served]
             yield Source(manifest, tuple(sorted(ref.group for ref in served)))
         if not left:
+            if damaged is not None:
+                logger.warning("%s; all that is needed is in other versions too", damaged)
             return
-    raise _missing(storage, step_id, left[0], seen)
+    if damaged is not None:
+        msg = f"{damaged}{_elsewhere(catalog, flow_id, step_id, store_id, '')}"
+        raise SnapshotCorruptError(msg) from damaged
+    raise _missing(catalog, step_id, left[0], seen)
 
 
-def _candidates(storage: Storage, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]) -> Iterator[int]:
+def _candidates(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]) -> Iterator[int]:
     """Yield versions, the likeliest first; the storage is listed only when the exact ones do not do."""
     exact = sorted({ref.version for ref in wanted}, reverse=True)
     yield from exact
     oldest = exact[-1]
-    for version in versions(storage, flow_id, step_id, store_id):
+    for version in catalog.versions(flow_id, step_id, store_id):
         if version > oldest and version not in exact:
             yield version
 
 
-def versions(storage: Storage, flow_id: str, step_id: str, store_id: str) -> list[int]:
-    """List the versions of a store that have a manifest.
-
-    :returns: Version numbers, rising; the claim, 0, among them.
-
-    """
-    names = storage.list(store_prefix(flow_id, step_id, store_id))
-    parsed = [parse_manifest_name(name) for name in names]
-    return sorted(one[-1] for one in parsed if one is not None)
-
-
-def _read(storage: Storage, flow_id: str, step_id: str, store_id: str, version: int) -> Manifest | None:
-    name = manifest_name(flow_id, step_id, store_id, version)
-    try:
-        data = storage.get(name)
-    except FileNotFoundError:
-        return None
-    return decode(data, flow_id=flow_id, step_id=step_id, store_id=store_id, version=version)
+def _elsewhere(catalog: Catalog, flow_id: str, step_id: str, store_id: str, path: str) -> str:
+    """Say which versions of a store could serve an earlier epoch, when a file of one of them, or a manifest, is bad."""
+    sound: dict[int, int] = {}
+    with suppress(StorageError):
+        for version in catalog.versions(flow_id, step_id, store_id):
+            with suppress(FileNotFoundError, SnapshotError):
+                manifest = catalog.read(manifest_name(flow_id, step_id, store_id, version))
+                if version != CLAIM and all(entry.path != path for entry in manifest.files):
+                    sound[version] = manifest.epoch
+    if not sound:
+        return ""
+    versions, epochs = (", ".join(map(str, numbers)) for numbers in (sound, sorted(set(sound.values()))))
+    return (
+        f". Of the store {store_id!r}, versions {versions} do not need it: a copy of the recovery directory as it was "
+        f"after one of the epochs {epochs} can be resumed from"
+    )
 
 
-def _missing(storage: Storage, step_id: str, ref: Ref, seen: Sequence[int]) -> SnapshotMissingError:
+def _missing(catalog: Catalog, step_id: str, ref: Ref, seen: Sequence[int]) -> SnapshotMissingError:
     there = f"versions {sorted(seen)}, none of which holds that" if seen else "no manifest of that store"
     msg = (
         f"the state of key group {ref.group} of step {step_id!r} is gone: it is in version {ref.version} of store "
-        f"{ref.store_id!r}, and {storage.url} has {there}. Check BYTEWAX_STATE_URI, or bring back an older copy of the "
-        "recovery directory together with its snapshots; to start without the state, use an empty recovery directory"
+        f"{ref.store_id!r}, and {catalog.storage.url} has {there}. Check BYTEWAX_STATE_URI, or bring back an older "
+        "copy of the recovery directory together with its snapshots; to start without the state, use an empty recovery "
+        "directory"
     )
     return SnapshotMissingError(msg)
 
 
 def restore(
-    storage: Storage,
+    catalog: Catalog,
     root: Path,
     live: Path,
     origin: Origin,
@@ -176,7 +190,7 @@ def restore(
 ) -> Restored:
     """Bring the state that some refs name onto the local disk, verified, and open it as the table of a new store.
 
-    :arg storage: Where the snapshots are.
+    :arg catalog: Where the snapshots are.
 
     :arg root: Local folder of all stores, in which frozen images may still lie.
 
@@ -202,21 +216,18 @@ def restore(
 
     """
     began = time.perf_counter()
-    sources = find(storage, origin.flow_id, origin.step_id, refs)
+    sources = find(catalog, origin.flow_id, origin.step_id, refs)
     base, *others = sources
-    ancestors = {source.manifest.store_id for source in sources} | {
-        ancestor for source in sources for ancestor in source.manifest.ancestors
-    }
-    origin = replace(origin, ancestors=tuple(sorted(ancestors)))
-    claim(storage, origin, base.manifest.files, at)
-    done = bring(storage, root, base.manifest, live, threads)
+    origin = _descend(origin, [source.manifest for source in sources])
+    _claim(catalog, origin, sources, at)
+    done = bring(catalog, root, base.manifest, live, threads)
     table = Table.open(live, memory, create=False)
     try:
         _clip(table, base)
         _tell(base, done, time.perf_counter() - began)
         for number, source in enumerate(others):
             began = time.perf_counter()
-            done = _ingest(storage, root, source, live.parent / f"from-{number}", table, memory, threads)
+            done = _ingest(catalog, root, source, live.parent / f"from-{number}", table, memory, threads)
             _tell(source, done, time.perf_counter() - began)
     except BaseException:
         table.close()
@@ -224,10 +235,37 @@ def restore(
     return Restored(table, {entry.local: entry for entry in base.manifest.files}, origin)
 
 
-def bring(storage: Storage, root: Path, manifest: Manifest, folder: Path, threads: int) -> Fetched:
+def _descend(origin: Origin, parents: Sequence[Manifest]) -> Origin:
+    """Name the ancestors of a new store."""
+    known = {parent.store_id for parent in parents}
+    elders = {ancestor for parent in parents for ancestor in parent.ancestors} - known
+    outlived_at = max(parent.created_at for parent in parents)
+    ancestors = tuple(sorted(known | elders))
+    return replace(origin, ancestors=ancestors, elders=tuple(sorted(elders)), outlived_at=outlived_at)
+
+
+def _claim(catalog: Catalog, origin: Origin, sources: Sequence[Source], at: datetime) -> None:
+    """Claim all files of some manifests, and see that these are still there: then the files stay (see `retention`).
+
+    :raises SnapshotMissingError: If one of the manifests went meanwhile.
+
+    """
+    entries = {entry.path: entry for source in sources for entry in source.manifest.files}
+    claim(catalog, origin, entries.values(), at)
+    for name in (name_of(source.manifest) for source in sources):
+        if catalog.storage.size(name) is None:
+            msg = (
+                f"{catalog.storage.url}/{name} was deleted while step {origin.step_id!r} was about to be restored from "
+                "it: another run of this flow is under way, or the recovery directory is older than "
+                "BYTEWAX_STATE_RETAIN_FOR; end the other run, and start again"
+            )
+            raise SnapshotMissingError(msg)
+
+
+def bring(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, threads: int) -> Fetched:
     """Make a local folder that RocksDB can open, of the files of a manifest.
 
-    :arg storage: Where they are.
+    :arg catalog: Where they are.
 
     :arg root: Local folder of all stores: a file that a frozen image of this version still has, and that is sound, is
         linked in place of fetched.
@@ -248,35 +286,48 @@ def bring(storage: Storage, root: Path, manifest: Manifest, folder: Path, thread
     folder.mkdir(parents=True)
     frozen = frozen_dir(root, manifest.flow_id, manifest.step_id, manifest.store_id, manifest.version)
     with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-fetch") as pool:
-        parts = list(pool.map(lambda entry: _bring(storage, manifest, frozen, entry, folder), manifest.files))
+        parts = list(pool.map(lambda entry: _bring(catalog, manifest, frozen, entry, folder), manifest.files))
     for name, data in manifest.inline.items():
         (folder / name).write_bytes(data)
     return Fetched(sum(part.linked_bytes for part in parts), sum(part.fetched_bytes for part in parts))
 
 
-def _bring(storage: Storage, manifest: Manifest, frozen: Path, entry: FileEntry, folder: Path) -> Fetched:
-    target = folder / entry.local
+def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry, folder: Path) -> Fetched:
+    storage, target = catalog.storage, folder / entry.local
+    at = manifest.flow_id, manifest.step_id, manifest.store_id, entry.path
     name = f"{step_prefix(manifest.flow_id, manifest.step_id)}/{entry.path}"
     # A linked file is inherited too, so it has to be in the storage all the same.
     if storage.size(name) == entry.size and _link(frozen / entry.local, entry, target):
         return Fetched(linked_bytes=entry.size)
     try:
-        digest = storage.get_file(name, target)
+        size, digest = _fetch(storage, name, entry, target)
     except FileNotFoundError as ex:
         msg = (
             f"{storage.url}/{name} is gone, which version {manifest.version} of store {manifest.store_id!r} of step "
             f"{manifest.step_id!r} needs; bring it back, or resume from an older copy of the recovery directory"
+            f"{_elsewhere(catalog, *at)}"
         )
         raise SnapshotMissingError(msg) from ex
-    size = target.stat().st_size
     if size != entry.size or digest != entry.sha256:
         target.unlink()
         msg = (
             f"{storage.url}/{name} is damaged: found {size} bytes with SHA-256 {digest}, expected {entry.size} bytes "
             f"with {entry.sha256}; bring back a sound copy, or resume from an older copy of the recovery directory"
+            f"{_elsewhere(catalog, *at)}"
         )
         raise SnapshotCorruptError(msg)
     return Fetched(fetched_bytes=size)
+
+
+def _fetch(storage: Storage, name: str, entry: FileEntry, target: Path) -> tuple[int, str]:
+    """Fetch a file, and once more if it is not what it should be: it may have been damaged on its way."""
+    found = 0, ""
+    for _ in range(2):
+        digest = storage.get_file(name, target)
+        found = target.stat().st_size, digest
+        if found == (entry.size, entry.sha256):
+            return found
+    return found
 
 
 def _link(source: Path, entry: FileEntry, target: Path) -> bool:
@@ -298,9 +349,9 @@ def _clip(table: Table, source: Source) -> None:
 
 
 def _ingest(
-    storage: Storage, root: Path, source: Source, folder: Path, table: Table, memory: Memory, threads: int
+    catalog: Catalog, root: Path, source: Source, folder: Path, table: Table, memory: Memory, threads: int
 ) -> Fetched:
-    done = bring(storage, root, source.manifest, folder / "table", threads)
+    done = bring(catalog, root, source.manifest, folder / "table", threads)
     other = Table.open(folder / "table", memory, create=False)
     try:
         table.ingest((row for group in source.groups for row in other.scan(*group_range(group))), folder)

@@ -20,7 +20,7 @@ from bytewax_state.snapshot.bucket import Bucket, Memory
 from bytewax_state.snapshot.failing import TransientError
 from bytewax_state.snapshot.folder import Folder
 
-__all__ = ["Retrying", "Storage", "TransientError", "open_storage"]
+__all__ = ["Retrying", "Storage", "TransientError", "open_storage", "shared_url"]
 
 logger = logging.getLogger("bytewax_state")
 
@@ -220,6 +220,22 @@ def open_storage(
 
     """
     return Retrying(_open(uri, options, threads), ATTEMPTS, WAIT, sleep)
+
+
+def shared_url(uri: str, options: Mapping[str, Any]) -> str | None:
+    """Tell from a URI alone whether others may write to its storage.
+
+    :arg uri: As given to `open_storage`.
+
+    :arg options: What the driver is given.
+
+    :returns: What to show of the URI; `None` for a folder of this machine, and for `memory://`.
+
+    """
+    found = _URI.fullmatch(uri)
+    if found is None or found["scheme"].lower() in _LOCAL | {"memory"}:
+        return None
+    return _hider(found, options)(uri)
 
 
 def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:

@@ -8,11 +8,12 @@ import fcntl
 import logging
 import os
 import shutil
+from contextlib import suppress
 from pathlib import Path
 from typing import IO
 
 from bytewax_state.errors import ConflictError, StorageError
-from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, lock_path, store_dir
+from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, local_workers, lock_path, store_dir
 
 logger = logging.getLogger("bytewax_state")
 
@@ -23,8 +24,10 @@ FROZEN = 2
 class Workspace:
     """The local folder of one store, locked for one step and worker index."""
 
-    def __init__(self, root: Path, flow_id: str, step_id: str, store_id: str, worker_index: int) -> None:
-        """Lock it.
+    def __init__(
+        self, root: Path, flow_id: str, step_id: str, store_id: str, worker_index: int, worker_count: int
+    ) -> None:
+        """Lock it, and throw away what a dead execution of this worker index left, but for its frozen images.
 
         :arg root: Local folder of all stores.
 
@@ -36,6 +39,8 @@ class Workspace:
 
         :arg worker_index: Index of the worker; one run at a time may use it.
 
+        :arg worker_count: How many workers the execution has.
+
         :raises ConflictError: If another run holds it.
 
         :raises StorageError: If it cannot be written.
@@ -46,7 +51,10 @@ class Workspace:
         self._names = (flow_id, step_id)
         self._store_id = store_id
         self._index = worker_index
+        self._count = worker_count
         self._lock: IO[str] | None = _lock(lock_path(root, flow_id, step_id, worker_index))
+        for other in self._others(worker_index):
+            _keep_frozen(other)
 
     def frozen(self, version: int) -> Path:
         """Name the folder of a frozen image.
@@ -63,13 +71,17 @@ class Workspace:
     def tidy(self, version: int) -> None:
         """Remove what a fast restart no longer needs, once a version is published.
 
-        :arg version: The version; what dead executions of this worker index left goes too.
+        :arg version: The version. What dead executions of this worker index left goes too, and what those of indices
+            left that there are no workers for any more.
 
         """
         shutil.rmtree(self.frozen(version - FROZEN), ignore_errors=True)
-        for store_id in local_stores(self.root, *self._names, self._index):
-            if store_id != self._store_id:
-                shutil.rmtree(store_dir(self.root, *self._names, store_id), ignore_errors=True)
+        for other in self._others(self._index):
+            shutil.rmtree(other, ignore_errors=True)
+        if version == 1:
+            for index in local_workers(self.root, *self._names):
+                if index >= self._count and index % self._count == self._index:
+                    self._abandon(index)
 
     def close(self) -> None:
         """Throw the live table away, which nothing reads again, and unlock the folder."""
@@ -77,6 +89,25 @@ class Workspace:
             shutil.rmtree(self.live, ignore_errors=True)
             self._lock.close()
             self._lock = None
+
+    def _others(self, worker_index: int) -> list[Path]:
+        """Name the folders of other stores that a worker index made."""
+        stores = local_stores(self.root, *self._names, worker_index)
+        return [store_dir(self.root, *self._names, one) for one in stores if one != self._store_id]
+
+    def _abandon(self, worker_index: int) -> None:
+        """Remove what a worker index left, unless a run with more workers is still there."""
+        path = lock_path(self.root, *self._names, worker_index)
+        with suppress(ConflictError, StorageError), _lock(path):
+            for other in self._others(worker_index):
+                shutil.rmtree(other, ignore_errors=True)
+
+
+def _keep_frozen(folder: Path) -> None:
+    """Remove all of a dead store but its frozen images."""
+    for path in folder.iterdir():
+        if path.name != "frozen":
+            shutil.rmtree(path, ignore_errors=True)
 
 
 def _lock(path: Path) -> IO[str]:

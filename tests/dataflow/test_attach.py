@@ -207,6 +207,22 @@ def test_an_exception_of_the_user_keeps_its_chain(method: str, settings: Setting
     assert any("'flow.s'" in str(one) and "'some key'" in str(one) for one in chain)
 
 
+@pytest.mark.parametrize("due", [datetime(2020, 1, 1), datetime(2020, 1, 1, tzinfo=timezone(timedelta(hours=5))), 5.0])
+def test_a_notification_at_no_time_in_utc_is_refused(due: Any, settings: Settings) -> None:
+    """As plain Bytewax refuses it; with the user's key named, and on either store."""
+    logic = type("Wrong", (Wakes,), {"notify_at": lambda self: due})
+    chains = []
+    for attached in (False, True):
+        flow = Dataflow("flow")
+        up = op.input("inp", flow, TestingSource([("some key", 1)]))
+        op.output("out", op.stateful_batch("s", up, logic), TestingSink([]))
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            run_main(attach(flow, settings) if attached else flow)
+        chains.append(list(_causes(caught.value)))
+    assert isinstance(chains[1][-1], TypeError)
+    assert any("notify_at" in str(one) and "'some key'" in str(one) for one in chains[1])
+
+
 @pytest.mark.parametrize("item", [5, ("a", 1, 2), ["a", 1], (5, 1), (b"a", 1), ("\ud800", 1)])
 def test_what_is_no_item_gives_the_error_that_bytewax_gives(item: Any, settings: Settings) -> None:
     """In the same words."""

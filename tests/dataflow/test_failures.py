@@ -27,7 +27,7 @@ from bytewax_state.errors import (
     StorageError,
     UsageError,
 )
-from bytewax_state.run import main
+from bytewax_state.run import _keep_epochs, main
 from bytewax_state.snapshot.recovery import check, read
 from tests.dataflow.flows import ITEMS, flow_of, per_key
 
@@ -363,6 +363,21 @@ def test_run_refuses_a_retention_below_the_backup_interval(run: Callable[..., An
     assert done.returncode == 2
     assert "BYTEWAX_STATE_RETAIN_FOR" in done.stderr
     assert run("-r", "recovery", "-s", "1", "-b", "7200").returncode == 0
+
+
+def test_run_refuses_a_recovery_directory_without_a_place_for_snapshots(run: Callable[..., Any]) -> None:
+    """Bytewax would commit the offsets of the sources, and the state would be nowhere."""
+    done = run(*RECOVER, BYTEWAX_STATE_URI="none")
+    assert done.returncode == 2
+    assert "BYTEWAX_STATE_URI is none" in done.stderr
+
+
+def test_run_keeps_a_version_for_each_epoch_that_bytewax_keeps() -> None:
+    """Bytewax counts epochs, however long they take."""
+    given = [timedelta(seconds=seconds) for seconds in (10, 61)]
+    assert _keep_epochs(Settings(), *given).retain_snapshots == 8
+    assert _keep_epochs(Settings(retain_snapshots=20), *given).retain_snapshots == 20
+    assert _keep_epochs(Settings(), ZERO, given[1]).retain_snapshots == 3
 
 
 def test_run_without_recovery_takes_no_snapshots(run: Callable[..., Any], tmp_path: Path) -> None:

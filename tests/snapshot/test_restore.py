@@ -9,10 +9,10 @@ import pytest
 
 from bytewax_state.errors import SnapshotMissingError
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.history import History
 from bytewax_state.snapshot.layout import manifest_name
-from bytewax_state.snapshot.manifest import decode
-from bytewax_state.snapshot.publish import Origin, plan
+from bytewax_state.snapshot.publish import Origin, claim, plan
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import Restored, find, restore
 from bytewax_state.snapshot.storage import Storage, open_storage
@@ -32,6 +32,7 @@ class Writer:
 
     def __init__(self, folder: Path, index: int, refs: list[Ref], keep: int = 100) -> None:
         self.storage: Storage = open_storage(str(folder / "snapshots"), {}, 4)
+        self.catalog = Catalog(self.storage)
         self.origin = Origin(
             flow_id="flow",
             step_id="flow.s",
@@ -45,19 +46,24 @@ class Writer:
         )
         (folder / f"execution-{os.urandom(4).hex()}").mkdir()
         self.settings = Settings(dir=folder / "work", retain_snapshots=keep, retain_for=timedelta(0))
-        self.space = Workspace(self.settings.dir, "flow", "flow.s", self.origin.store_id, index)
+        self.space = Workspace(self.settings.dir, "flow", "flow.s", self.origin.store_id, index, 2)
         self.refs = {ref.group: ref for ref in refs}
         self.done: Restored | None = None
         if refs:
-            self.done = restore(self.storage, self.space.root, self.space.live, self.origin, refs, MEMORY, NOW, 4)
+            self.done = restore(self.catalog, self.space.root, self.space.live, self.origin, refs, MEMORY, NOW, 4)
             table = self.done.table
             self.origin = self.done.origin
             self.store: Store[Box] = HeapStore(BoxRows(), lambda: table)
         else:
+            claim(self.catalog, self.origin, (), NOW)
             self.store = HeapStore(BoxRows(), lambda: Table.open(self.space.live, MEMORY, create=True))
         inherited = self.done.durable if self.done else {}
-        self.history = History(self.storage, self.space, self.origin, inherited, self.settings, lambda: NOW)
+        self.history = History(self.catalog, self.space, self.origin, inherited, self.settings, self.now)
         self.parts = {group: self.store.add(group, restored=True) for group in sorted(self.refs)}
+
+    def now(self) -> datetime:
+        """Tell the time: an hour passes from one version to the next."""
+        return NOW + self.store.version * timedelta(hours=1)
 
     def add(self, *groups: int) -> None:
         self.parts |= {group: self.store.add(group, restored=False) for group in groups}
@@ -119,7 +125,7 @@ def test_a_group_that_changed_is_not_served_by_a_later_manifest(writers: list[Wr
     first.publish()
     first.storage.delete([manifest_name("flow", "flow.s", first.origin.store_id, 1)])
     with pytest.raises(SnapshotMissingError, match=r"version 1 .*versions \[2\]"):
-        find(first.storage, "flow", "flow.s", old)
+        find(first.catalog, "flow", "flow.s", old)
 
 
 def test_an_earlier_epoch_is_restored_as_it_was(writers: list[Writer], tmp_path: Path) -> None:
@@ -173,9 +179,7 @@ def test_a_chain_of_executions_uploads_only_what_changed(writers: list[Writer], 
         writer.put(0, "k1", "y")
         refs = writer.publish()
     name = manifest_name("flow", "flow.s", writer.origin.store_id, 1)
-    manifest = decode(
-        writer.storage.get(name), flow_id="flow", step_id="flow.s", store_id=writer.origin.store_id, version=1
-    )
+    manifest = writer.catalog.read(name)
     assert manifest.stats.uploaded_bytes < manifest.stats.reused_bytes / 10
     assert len({entry.path.partition("/")[0] for entry in manifest.files}) > 1
     assert len(manifest.ancestors) == 3
@@ -203,9 +207,7 @@ def test_the_claim_comes_first(writers: list[Writer], tmp_path: Path) -> None:
     refs = first.publish()
     again = begin(writers, tmp_path, refs=refs)
     name = manifest_name("flow", "flow.s", again.origin.store_id, 0)
-    claimed = decode(
-        again.storage.get(name), flow_id="flow", step_id="flow.s", store_id=again.origin.store_id, version=0
-    )
+    claimed = again.catalog.read(name)
     assert {entry.path.partition("/")[0] for entry in claimed.files} == {first.origin.store_id}
 
 

@@ -1,13 +1,30 @@
-"""What retention lets go, as plans: pure functions of what was published, the policy and the time."""
+"""What retention lets go: plans as pure functions, and the rounds of a collector over a real folder."""
 
-from datetime import datetime, timedelta, timezone
+import logging
+from collections.abc import Iterable
+from dataclasses import replace
+from datetime import datetime, timedelta
+from pathlib import Path
 
 import pytest
 
-from bytewax_state.snapshot.retention import Plan, Published, note_freeze, plan
+from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.manifest import name_of
+from bytewax_state.snapshot.retention import (
+    Collector,
+    Policy,
+    Published,
+    died_early,
+    expired,
+    heir,
+    note_freeze,
+    unnamed,
+)
+from bytewax_state.snapshot.storage import open_storage
+from tests.faults import ALWAYS, Fault, FaultyStorage
+from tests.snapshot.shelves import HOUR, NOW, PREFIX, manifest, named, path, step, store
 
-NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
-HOUR = timedelta(hours=1)
+ZERO = timedelta(0)
 
 
 def past(*files: str) -> list[Published]:
@@ -19,26 +36,20 @@ def test_nothing_goes_before_a_newer_version_is_known_to_be_committed() -> None:
     """The one that was just published may belong to an epoch that never commits."""
     versions = note_freeze(past("a", "b"), 3, NOW)
     assert [one.superseded_at for one in versions] == [NOW, None]
-    assert plan(past("a", "b"), keep=1, retain_for=timedelta(0), now=NOW) == Plan((), ())
+    assert expired(past("a", "b"), Policy(1, ZERO), NOW) == ()
 
 
 def test_a_version_stays_for_the_retention_after_it_was_superseded() -> None:
     """Bytewax may resume from any epoch in its backup interval."""
     versions = note_freeze(past("a", "b", "c"), 4, NOW)
-    assert plan(versions, keep=1, retain_for=HOUR, now=NOW + HOUR - timedelta(seconds=1)) == Plan((), ())
-    assert plan(versions, keep=1, retain_for=HOUR, now=NOW + HOUR) == Plan((1, 2), ("a", "b"))
+    assert expired(versions, Policy(1, HOUR), NOW + HOUR - timedelta(seconds=1)) == ()
+    assert expired(versions, Policy(1, HOUR), NOW + HOUR) == (1, 2)
 
 
 def test_the_newest_versions_stay_in_any_case() -> None:
     """However old they are."""
     versions = note_freeze(past("a", "b", "c", "d"), 5, NOW)
-    assert plan(versions, keep=3, retain_for=timedelta(0), now=NOW + 1000 * HOUR) == Plan((1,), ("a",))
-
-
-def test_a_file_stays_while_any_version_that_stays_names_it() -> None:
-    """An SST lives for as many versions as it is not compacted away."""
-    versions = note_freeze(past("ab", "bc", "cd"), 4, NOW)
-    assert plan(versions, keep=1, retain_for=timedelta(0), now=NOW) == Plan((1, 2), ("a", "b"))
+    assert expired(versions, Policy(3, ZERO), NOW + 1000 * HOUR) == (1,)
 
 
 def test_the_time_that_counts_is_that_of_the_first_proof() -> None:
@@ -53,5 +64,192 @@ def test_the_newest_committed_version_never_goes(keep: int) -> None:
     versions = past("a", "b", "c", "d", "e")
     for frozen in range(2, 7):
         versions = note_freeze(versions, frozen, NOW)
-    gone = plan(versions, keep=keep, retain_for=timedelta(0), now=NOW + HOUR).versions
-    assert 5 not in gone
+    assert 5 not in expired(versions, Policy(keep, ZERO), NOW + HOUR)
+
+
+def test_a_file_stays_while_any_manifest_or_claim_names_it() -> None:
+    """Whoever wrote it, and whoever names it."""
+    there = step(manifest("a2", "a2"), manifest("b0", "a1", ancestors="a"), more="a3 a4 b9")
+    assert unnamed(there, [store("a")]) == [path("a3"), path("a4")]
+    assert unnamed(there, [store("a")], [path("a4")]) == [path("a3")]
+
+
+OWN = manifest("d2", "a1 d11", groups=[0, 1], ancestors="a")
+HEIRS = {
+    "a version that was restored from it": manifest("e1", ancestors="d"),
+    "a young claim": manifest("e0", ancestors="d"),
+    "one that began where it began": manifest("e1", ancestors="a"),
+    "one that began where it began, with more workers": replace(manifest("e1", ancestors="a"), worker_count=2),
+}
+OTHERS = {
+    "an old claim": manifest("e0", ancestors="d", created_at=NOW - HOUR),
+    "another worker": replace(manifest("e1", ancestors="a"), worker_index=1),
+    "one that began before": manifest("b1", ancestors="a"),
+    "an unrelated one": manifest("e1", ancestors="c"),
+    "one that began with nothing": manifest("e1"),
+}
+
+
+@pytest.mark.parametrize("which", HEIRS)
+def test_an_heir_shows_that_this_one_was_taken_for_dead(which: str) -> None:
+    """So it has to keep what the heir may want."""
+    assert heir(step(OWN, HEIRS[which]), OWN, NOW - HOUR) == store("e")
+
+
+@pytest.mark.parametrize("which", OTHERS)
+def test_others_are_no_heirs(which: str) -> None:
+    """A run that was started by mistake, and ended at once, must not stop the deletion for good."""
+    assert heir(step(OWN, OTHERS[which]), OWN, NOW - HOUR) is None
+
+
+DEAD = {
+    "a claim": [manifest("b0", "a1", ancestors="a")],
+    "files of which the claim was deleted": [],
+}
+ALIVE = {
+    "one that has published": manifest("b1", "a1", groups=[0, 1], ancestors="a"),
+    "a newer one": manifest("e0", "a1", ancestors="a"),
+    "an heir": manifest("b0", "a1", ancestors="ad"),
+    "an unrelated one": manifest("b0", ancestors="c"),
+    "one that began with nothing": manifest("b0"),
+}
+
+
+@pytest.mark.parametrize("which", DEAD)
+def test_a_store_that_died_before_its_first_commit_is_found(which: str) -> None:
+    """It began where this execution began, and can publish nothing any more."""
+    assert died_early(step(OWN, *DEAD[which], more="b11"), OWN) == [store("b")]
+
+
+@pytest.mark.parametrize("which", ALIVE)
+def test_a_store_that_may_be_alive_is_left_alone(which: str) -> None:
+    """When in doubt, it stays."""
+    assert died_early(step(OWN, ALIVE[which]), OWN) == []
+
+
+class Run:
+    """A collector over a folder, and what it sees."""
+
+    def __init__(self, folder: Path, policy: Policy, faults: Iterable[Fault] = (), elders: str = "") -> None:
+        self.beneath = open_storage(str(folder / "snapshots"), {}, 4)
+        self.storage = FaultyStorage(self.beneath, faults)
+        self.catalog = Catalog(self.storage)
+        self.now = NOW
+        names = ("flow", "flow.s", store("d"))
+        self.collector = Collector(self.catalog, names, policy, lambda: self.now, map(store, elders), NOW - HOUR)
+        self.version = 0
+
+    def lay(self, *manifests: object, files: str = "") -> None:
+        for one in manifests:
+            self.catalog.write(one)  # type: ignore[arg-type]
+        for name in named(*files.split()):
+            self.beneath.put(name, b"0123456789")
+
+    def publish(self, files: str, now: datetime = NOW, ancestors: str = "a") -> tuple[str, ...]:
+        self.version += 1
+        self.now = now
+        self.collector.note_freeze(self.version, now)
+        one = manifest(f"d{self.version}", files, [0, 1], ancestors)
+        self.lay(one)
+        self.collector.note_published(one)
+        return self.collector.collect()
+
+    def left(self) -> set[str]:
+        return set(self.beneath.list(PREFIX))
+
+
+def test_a_collector_deletes_its_own_past(tmp_path: Path) -> None:
+    """Manifests at once, and after the grace period the files that none names, such as those of an upload cut short."""
+    run = Run(tmp_path, Policy(1, HOUR))
+    run.lay(files="d1 d2 d3 d9")
+    for number in (1, 2, 3):
+        run.publish(f"d{number}", NOW, ancestors="")
+    run.publish("d3", NOW + HOUR, ancestors="")
+    assert {name.rpartition("/")[2] for name in run.left()} >= {"000001.sst", "000009.sst", "000000000003.manifest"}
+    assert name_of(manifest("d1")) not in run.left()
+    run.publish("d3", NOW + HOUR + timedelta(minutes=1), ancestors="")
+    assert {name.rpartition("/")[2] for name in run.left() if name.endswith(".sst")} == {"000002.sst", "000003.sst"}
+
+
+def test_a_collector_deletes_what_was_before_it(tmp_path: Path) -> None:
+    """Ancestors and those that died early, after its second freeze and the retention; then it forgets them."""
+    run = Run(tmp_path, Policy(1, HOUR))
+    run.lay(manifest("a1", "a1 a2"), manifest("a2", "a2 a3"), *DEAD["a claim"], files="a1 a2 a3 b11 d11")
+    run.publish("a3 d11")
+    run.publish("a3 d11", NOW + HOUR)
+    assert run.publish("a3 d11", NOW + 2 * HOUR - timedelta(seconds=1)) == (store("a"),)
+    assert len(run.left()) == 3 + 5 + 3
+    run.publish("a3 d11", NOW + 2 * HOUR)
+    assert run.publish("a3 d11", NOW + 3 * HOUR) == (store("a"),)
+    for hour in range(4, 8):
+        left = run.publish("d11", NOW + hour * HOUR)
+    assert left == ()
+    assert {name for name in run.left() if store("d") not in name} == set()
+
+
+def test_runs_that_are_shorter_than_the_retention_leave_nothing_behind_for_long(tmp_path: Path) -> None:
+    """What its parent was restored from nobody needs, since the parent had committed; files of that go in the end."""
+    run = Run(tmp_path, Policy(1, HOUR), elders="a")
+    run.lay(manifest("a1", "a1"), manifest("c1", "a1 c2", ancestors="a"), files="a1 a9 c2 d11")
+    assert run.publish("c2 d11", ancestors="ac") == (store("a"), store("c"))
+    assert not {name for name in run.left() if name.endswith(".manifest") and store("a") in name}
+    run.publish("c2 d11", NOW + timedelta(minutes=1), ancestors="ac")
+    assert {name for name in run.left() if store("a") in name} == set(named("a1"))
+    assert {name for name in run.left() if store("c") in name} == {name_of(manifest("c1")), *named("c2")}
+
+
+def test_files_whose_manifests_went_in_an_earlier_run_go_at_once(tmp_path: Path) -> None:
+    """Or runs shorter than the grace period would never come to it."""
+    run = Run(tmp_path, Policy(1, HOUR), elders="a")
+    run.lay(manifest("c1", "a1 c2", ancestors="a"), files="a1 a9 c2 d11")
+    run.publish("c2 d11", ancestors="ac")
+    assert {name for name in run.left() if store("a") in name} == set(named("a1"))
+
+
+def test_a_collector_that_was_taken_over_deletes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """A newer execution went on from its versions; it says so once."""
+    run = Run(tmp_path, Policy(1, ZERO))
+    run.lay(manifest("e1", "d1", ancestors="d"), files="d1 d2")
+    for minute in range(6):
+        run.publish("d2", NOW + timedelta(minutes=minute), ancestors="")
+    assert len([name for name in run.left() if store("d") in name and name.endswith(".manifest")]) == 6
+    assert [record.levelno for record in caplog.records] == [logging.WARNING]
+    assert "taken over" in caplog.text
+
+
+def test_a_collector_stops_at_a_manifest_that_it_cannot_read(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """It may name anything."""
+    run = Run(tmp_path, Policy(1, ZERO))
+    run.beneath.put(name_of(manifest("b1")), b"damaged")
+    run.lay(files="d1 d2")
+    for _ in range(4):
+        run.publish("d2", ancestors="")
+    assert len(run.left()) == 4 + 1 + 2
+    assert name_of(manifest("b1")) in caplog.text
+
+
+def test_a_storage_that_does_not_delete_costs_space_and_nothing_else(tmp_path: Path) -> None:
+    """The run goes on, and a later round finds it all again."""
+    run = Run(tmp_path, Policy(1, ZERO), [Fault("delete", "before", transient=False, times=2)])
+    run.lay(files="d1 d2")
+    for minute in range(9):
+        run.publish("d2", NOW + timedelta(minutes=minute), ancestors="")
+    assert {name.rpartition("/")[2] for name in run.left() if name.endswith(".sst")} == {"000002.sst"}
+
+
+def test_a_collector_lists_only_when_there_is_something_to_do(tmp_path: Path) -> None:
+    """A list costs time in which the worker stands still."""
+    run = Run(tmp_path, Policy(3, HOUR), [Fault("list", "before", times=ALWAYS, transient=False)])
+    for minute in range(20):
+        run.publish("d1", NOW + timedelta(minutes=minute), ancestors="")
+    assert [verb for verb, _ in run.storage.calls if verb == "list"] == []
+
+
+def test_a_claim_with_files_of_the_same_local_name_can_be_written(tmp_path: Path) -> None:
+    """It names those of all stores that a restore reads."""
+    catalog = Catalog(open_storage(str(tmp_path), {}, 1))
+    one = manifest("d0", "a8 b8", ancestors="ab")
+    catalog.write(one)
+    assert catalog.read(name_of(one)) == one
+    with pytest.raises(ValueError, match="local"):
+        catalog.write(replace(one, version=1))

@@ -1,0 +1,364 @@
+"""`bytewax-state`: looks at the snapshots in a storage, from outside, and cleans up.
+
+Owns the commands, their options, and what the exit codes mean. It does not own what is looked at (`survey`), nor how it
+is shown (`views`). Called from the shell.
+"""
+
+import time
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from datetime import datetime, timedelta, timezone
+from pathlib import Path
+from typing import Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from bytewax_state.cleanup import delete as delete_garbage
+from bytewax_state.cleanup import plan as plan_garbage
+from bytewax_state.errors import BytewaxStateError, ConfigError, StorageError, UsageError
+from bytewax_state.settings import Settings, keys_of, read_duration
+from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.survey import Roots, Survey, is_chosen, read_roots
+from bytewax_state.views import (
+    Bar,
+    finding_text,
+    garbage_objects,
+    garbage_sums,
+    garbage_text,
+    json_line,
+    manifest_object,
+    manifest_text,
+    one_line,
+    report_sums,
+    step_text,
+    unreadable_object,
+    version_object,
+)
+
+DATA, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
+"""Exit codes: something is wrong with the data; with the command, or a setting; the storage is out of reach; Ctrl-C."""
+
+MIN_AGE = "1h"
+
+
+@dataclass(frozen=True, slots=True)
+class World:
+    """What a command takes from outside, besides its options."""
+
+    now: Callable[[], datetime]
+    sleep: Callable[[float], None]
+
+
+def utc_now() -> datetime:
+    """Return the current time, in UTC."""
+    return datetime.now(timezone.utc)
+
+
+class _Commands(TyperGroup):
+    """Commands whose errors end as one line and an exit code."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except BytewaxStateError as ex:
+            _tell(f"{ex.kind}: {one_line(str(ex))}")
+            raise typer.Exit(_code(ex)) from ex
+        except KeyboardInterrupt as ex:
+            raise typer.Exit(INTERRUPTED) from ex
+
+
+app = typer.Typer(
+    cls=_Commands,
+    add_completion=False,
+    no_args_is_help=True,
+    # What a traceback shows of variables may be secret.
+    pretty_exceptions_enable=False,
+    rich_markup_mode="markdown",
+)
+
+
+def _option(text: str, metavar: str, **more: Any) -> Any:
+    """Declare an option that may be left out."""
+    return typer.Option(help=text, metavar=metavar, show_default=False, **more)
+
+
+Uri = Annotated[
+    str | None,
+    _option(
+        "Where the snapshots are: a folder, or a URL such as file:///data/snapshots. If it is not given: "
+        "BYTEWAX_STATE_URI, as for the flow.",
+        "URI",
+    ),
+]
+Json = Annotated[bool, typer.Option("--json", help="One JSON object a line, for programs.")]
+Recovery = Annotated[
+    list[Path],
+    _option(
+        "Bytewax's recovery directory (-r of the run), which tells what the next run resumes from. Repeat it for each "
+        "folder, if the partitions lie in several: all of them are needed.",
+        "DIR",
+        exists=True,
+        file_okay=False,
+    ),
+]
+MinAge = Annotated[
+    str,
+    typer.Option(
+        help="Keep all of a store whose newest version is younger than this: a run may be about to go on from it.",
+        metavar="DURATION",
+    ),
+]
+
+
+@app.callback()
+def commands(ctx: typer.Context) -> None:
+    """Look at the snapshots of Bytewax flows whose state bytewax_state keeps, and clean up.
+
+    A **flow** has stateful **steps**. Each run of it has a **store** for each step on each worker, and a store has
+    **versions** 1, 2, 3, …: its snapshots. A version is a **manifest**, which names files that others may name too.
+    Version 0 is the **claim**, which names what the store was restored from.
+
+    Settings are those of the flow, from the same environment: BYTEWAX_STATE_URI, BYTEWAX_STATE_STORAGE_OPTIONS,
+    BYTEWAX_STATE_SIGNING_KEY, BYTEWAX_STATE_UPLOAD_THREADS. A flow may be running meanwhile.
+
+    Exit codes:
+
+    - 0: fine
+    - 1: something is wrong with the data
+    - 2: the command, a setting or the recovery directory is not what it should be
+    - 3: the storage is out of reach
+
+    Start with `bytewax-state list`.
+    """
+    ctx.obj = ctx.obj or World(utc_now, time.sleep)
+
+
+@app.command("list")
+def list_(
+    ctx: typer.Context,
+    uri: Uri = None,
+    flow: Annotated[str | None, _option("Only this flow.", "FLOW_ID")] = None,
+    step: Annotated[str | None, _option("Only this step, or the steps inside of this operator.", "STEP_ID")] = None,
+    versions: Annotated[bool, typer.Option("--versions", help="All versions, not only a store's newest.")] = False,
+    as_json: Json = False,
+) -> None:
+    """List flows, steps, stores and versions.
+
+    Of each version: the epoch whose state it is, its age, how many rows it has (an estimate), their bytes, and how many
+    bytes of files were uploaded for it and how many were there already. With --json, always all versions.
+
+    For example:
+
+        bytewax-state list
+        bytewax-state list --step my_flow.count --versions
+        bytewax-state list --uri /data/snapshots --json
+    """
+    world: World = ctx.obj
+    now = world.now()
+    with _opened(uri, "reading manifests") as survey:
+        there = survey.catalog.steps()
+        steps = [survey.catalog.step(prefix) for prefix in there if is_chosen(prefix, flow, step)]
+    if not steps:
+        _tell(f"no snapshots of that flow or step in {survey.url}" if there else f"no snapshots in {survey.url}")
+    if as_json:
+        _print(json_line(version_object(manifest)) for one in steps for manifest in one.manifests())
+        _print(json_line(unreadable_object(name, why)) for one in steps for name, why in one.unreadable.items())
+    else:
+        _print(["\n\n".join(step_text(one, now, versions) for one in steps)] if steps else [])
+    if any(one.unreadable for one in steps):
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def show(
+    ctx: typer.Context,
+    version: Annotated[
+        str,
+        typer.Argument(
+            help="STORE@VERSION, as the log's `from=` and `bytewax-state list` have it; without @VERSION the newest. "
+            "Or the name of the manifest, as `bytewax-state verify` has it.",
+            metavar="VERSION",
+        ),
+    ],
+    uri: Uri = None,
+    as_json: Json = False,
+) -> None:
+    """Show all that one version says of itself.
+
+    Its key groups, each with the version in which it last changed; its files, with sizes and SHA-256; the stores that
+    it inherited files from; what it cost; and who wrote it.
+
+    For example:
+
+        bytewax-state show 20261124T081500123456Z-w000-ab12cd34@17
+        bytewax-state show 20261124T081500123456Z-w000-ab12cd34 --json
+    """
+    world: World = ctx.obj
+    with _opened(uri, "looking for it") as survey:
+        name = survey.find(version)
+        try:
+            manifest = survey.catalog.read(name)
+        except FileNotFoundError:
+            msg = f"{survey.url} has no {name}; `bytewax-state list --versions` says what is there"
+            raise UsageError(msg) from None
+    _print([json_line(manifest_object(manifest)) if as_json else manifest_text(manifest, world.now())])
+
+
+@app.command()
+def verify(
+    ctx: typer.Context,
+    uri: Uri = None,
+    recovery: Recovery = [],  # noqa: B006  # typer makes a new one
+    deep: Annotated[bool, typer.Option("--deep", help="Read every file too, and compare its SHA-256.")] = False,
+    min_age: MinAge = MIN_AGE,
+    as_json: Json = False,
+) -> None:
+    """Check that everything that belongs to a snapshot is there, and sound.
+
+    A finding is a line: what should hold, the object, and what was found.
+
+    - `manifests_can_be_read`: every manifest is sound, and signed if there is a key
+    - `named_files_exist`: every file that a manifest names is there, with its size
+    - `named_files_are_sound`: and has its SHA-256 (with --deep)
+    - `paths_mean_one_file`: no two manifests mean different files by one name
+    - `versions_rise`: versions of a store follow from one another
+    - `ancestry_is_sound`: no store is an ancestor of its ancestor
+    - `refs_can_be_restored`: all that the next run loads is there (with --recovery)
+    - `groups_have_rows`: and Bytewax knows of every key group (with --recovery)
+    - `nothing_is_unreachable`: nothing is left for `bytewax-state gc` that no run would delete (with --recovery)
+
+    For example:
+
+        bytewax-state verify
+        bytewax-state verify --recovery recovery --deep
+    """
+    world: World = ctx.obj
+    age = _duration("--min-age", min_age)
+    with _opened(uri, "checking") as survey:
+        look = lambda: read_roots(recovery, survey.keys) if recovery else Roots()  # noqa: E731
+        report = survey.verify(look, deep, age, world.now)
+    _print(json_line(asdict(finding)) if as_json else finding_text(finding) for finding in report.findings)
+    if not as_json:
+        _print([report_sums(report, deep)])
+    if report.findings:
+        raise typer.Exit(DATA)
+
+
+@app.command()
+def gc(
+    ctx: typer.Context,
+    recovery: Recovery,
+    uri: Uri = None,
+    flow: Annotated[
+        str | None,
+        _option("The flow, if nothing in the recovery directory tells: all its snapshots go.", "FLOW_ID"),
+    ] = None,
+    min_age: MinAge = MIN_AGE,
+    grace: Annotated[
+        str,
+        typer.Option(
+            help="How long to wait between manifests and files, so that a run which was just about to restore from one "
+            "of them keeps its files.",
+            metavar="DURATION",
+        ),
+    ] = "1m",
+    delete: Annotated[bool, typer.Option("--delete", help="Delete it; otherwise it is only shown.")] = False,
+    as_json: Json = False,
+) -> None:
+    """Delete what nobody can resume from any more, of the flow that a recovery directory belongs to.
+
+    A running flow cleans up behind itself; this is for what no run does: steps that the flow does not have any more,
+    runs that died, recovery directories that were deleted. Snapshots of other flows stay as they are.
+
+    **Only what this recovery directory needs is kept.** If another one, or an older copy of it, is to be resumed from
+    the same URI, do not delete. A flow may be running; then --min-age has to be longer than it takes to restore and to
+    upload a first snapshot. 0s says that nothing runs.
+
+    Nothing is deleted if a manifest cannot be read, or something that is needed is not there.
+
+    For example:
+
+        bytewax-state gc --recovery recovery
+        bytewax-state gc --recovery recovery --delete
+    """
+    world: World = ctx.obj
+    age, pause = _duration("--min-age", min_age), _duration("--grace", grace)
+    with _opened(uri, "looking for garbage") as survey:
+        todo = plan_garbage(survey, recovery, flow, age, world.now)
+        survey.progress.close()
+        if not as_json:
+            _print(map(garbage_text, todo))
+        done = delete_garbage(survey.catalog, todo, lambda: _wait(pause, world.sleep)) if delete else todo
+    if as_json:
+        _print(json_line(line) for one in done for line in garbage_objects(one, delete))
+    else:
+        _print([garbage_sums(todo, done, delete)])
+
+
+def main() -> None:
+    """Run the command that the shell gave."""
+    app()
+
+
+@contextmanager
+def _opened(uri: str | None, doing: str) -> Iterator[Survey]:
+    """Open the storage, and show a bar while it is looked at."""
+    settings = Settings() if uri is None else Settings(uri=uri)
+    if settings.uri is None:
+        msg = "BYTEWAX_STATE_URI is none, so there are no snapshots; say where they are with --uri"
+        raise UsageError(msg)
+    storage = open_storage(settings.uri, settings.storage_options, settings.upload_threads)
+    folder = storage.url.removeprefix("file://")
+    if folder != storage.url and not Path(folder).is_dir():
+        msg = f"there is no folder {folder}; say where the snapshots are with --uri, or BYTEWAX_STATE_URI"
+        raise UsageError(msg)
+    bar = Bar(doing)
+    survey = Survey(storage, keys_of(settings), settings.upload_threads, bar)
+    try:
+        yield survey
+    finally:
+        survey.close()
+        bar.close()
+
+
+def _duration(option: str, text: str) -> timedelta:
+    try:
+        return read_duration(text)
+    except ValueError as ex:
+        msg = f"{option}: {ex}"
+        raise UsageError(msg) from ex
+
+
+def _wait(grace: timedelta, sleep: Callable[[float], None]) -> None:
+    bar = Bar("waiting for the grace period")
+    seconds = grace.total_seconds()
+    whole = int(seconds)
+    bar.expect(whole)
+    try:
+        for _ in range(whole):
+            sleep(1.0)
+            bar.advance()
+        sleep(seconds - whole)
+    finally:
+        bar.close()
+
+
+def _code(ex: BytewaxStateError) -> int:
+    if isinstance(ex, (ConfigError, UsageError)):
+        return USAGE
+    return STORAGE if isinstance(ex, StorageError) else DATA
+
+
+def _print(lines: Iterable[str]) -> None:
+    for line in lines:
+        typer.echo(line)
+
+
+def _tell(text: str) -> None:
+    typer.echo(f"bytewax-state: {text}", err=True)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,221 @@
+"""The catalog: every manifest of a storage, read, written and listed.
+
+Owns that each manifest is read and written under its own name, with the keys of the run, and what lies below a step at
+one moment. It does not own the format (`manifest`), nor what may go or is missing (`retention`, `invariants`).
+Called by the verbs that publish, restore and delete, and by the command line.
+"""
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass, field, replace
+from typing import TypeAlias
+
+from bytewax_state.errors import BytewaxStateError, SnapshotCorruptError, SnapshotError
+from bytewax_state.signing import UNSIGNED, Keys
+from bytewax_state.snapshot.layout import (
+    parse_file_path,
+    parse_manifest_name,
+    step_of,
+    store_prefix,
+)
+from bytewax_state.snapshot.manifest import Manifest, decode, encode, name_of
+from bytewax_state.snapshot.storage import Storage
+
+__all__ = ["Catalog", "Shelf", "StepCatalog"]
+
+
+Look: TypeAlias = Manifest | SnapshotError | None
+"""A manifest, what is wrong with it, or nothing: it is gone since it was listed."""
+
+
+@dataclass(frozen=True, slots=True)
+class Shelf:
+    """What lies in the storage of one store."""
+
+    store_id: str
+    versions: tuple[int, ...]
+    """Those that have a manifest, rising; the claim, 0, among them."""
+    manifests: Mapping[int, Manifest]
+    """By version, rising: those that were read. Without their inline files."""
+    files: tuple[str, ...]
+    """Paths below the step."""
+
+    @property
+    def oldest(self) -> Manifest | None:
+        """The manifest of the lowest version."""
+        return self.manifests[min(self.manifests)] if self.manifests else None
+
+    @property
+    def newest(self) -> Manifest | None:
+        """The manifest of the highest version."""
+        return self.manifests[max(self.manifests)] if self.manifests else None
+
+    @property
+    def ancestors(self) -> frozenset[str]:
+        """The ancestors that any of its manifests names."""
+        return frozenset(one for manifest in self.manifests.values() for one in manifest.ancestors)
+
+
+@dataclass(frozen=True, slots=True)
+class StepCatalog:
+    """What lies in the storage of one step, at one moment."""
+
+    prefix: str
+    stores: Mapping[str, Shelf]
+    """By store id, oldest first."""
+    unreadable: Mapping[str, BytewaxStateError]
+    """Name of a manifest to what is wrong with it."""
+    strange: tuple[str, ...]
+    """Names of objects that the layout does not make."""
+
+    def manifests(self) -> Iterator[Manifest]:
+        """Visit all manifests that can be read, oldest store and version first."""
+        for shelf in self.stores.values():
+            yield from shelf.manifests.values()
+
+
+@dataclass(frozen=True, slots=True)
+class Catalog:
+    """All manifests of a storage."""
+
+    storage: Storage
+    keys: Keys = UNSIGNED
+    threads: int = 1
+    """How many manifests are read at once."""
+    _known: dict[str, Manifest] = field(default_factory=dict, repr=False)
+    """Read before by `step`; a manifest never changes."""
+
+    def strict(self) -> "Catalog":
+        """Return a catalog that reads nothing unsigned, where there is a key."""
+        return Catalog(self.storage, self.keys.strict, self.threads)
+
+    def write(self, manifest: Manifest) -> None:
+        """Write a manifest under its name.
+
+        :arg manifest: Manifest.
+
+        :raises ConflictError: If there is another one of that name.
+
+        :raises StorageError: If the storage cannot be written.
+
+        """
+        name = name_of(manifest)
+        self.storage.put(name, encode(manifest, self.keys))
+        self._known[name] = replace(manifest, inline={})
+
+    def read(self, name: str) -> Manifest:
+        """Read a manifest.
+
+        :arg name: Name of the object.
+
+        :returns: Manifest.
+
+        :raises FileNotFoundError: If there is none.
+
+        :raises SnapshotError: If it cannot be used.
+
+        :raises StorageError: If it cannot be read.
+
+        """
+        try:
+            return decode(self.storage.get(name), name, self.keys)
+        except SnapshotCorruptError:
+            # It may have been damaged on its way.
+            return decode(self.storage.get(name), name, self.keys)
+
+    def versions(self, flow_id: str, step_id: str, store_id: str) -> list[int]:
+        """List the versions of a store that have a manifest.
+
+        :arg flow_id: Flow.
+
+        :arg step_id: Full id of the core step.
+
+        :arg store_id: Store.
+
+        :returns: Version numbers, rising; the claim, 0, among them.
+
+        """
+        names = self.storage.list(store_prefix(flow_id, step_id, store_id))
+        parsed = [parse_manifest_name(name) for name in names]
+        return sorted(one.version for one in parsed if one is not None)
+
+    def steps(self) -> list[str]:
+        """List the steps of all flows.
+
+        :returns: Their folders in the storage.
+
+        """
+        found = {step_of(name) for name in self.storage.list("")}
+        return sorted(prefix for prefix in found if prefix is not None)
+
+    def step(self, prefix: str, brief: bool = False) -> StepCatalog:
+        """Look at all that lies below a step. What goes or comes meanwhile may be in it, or not.
+
+        :arg prefix: Folder of the step in the storage.
+
+        :arg brief: Whether to read only the oldest manifest of each store. Of the files that a store inherited, its
+            later versions name the same ones or fewer.
+
+        :returns: What is there; a manifest that cannot be used is named, and raises nothing.
+
+        :raises StorageError: If the storage cannot be listed or read.
+
+        """
+        names = self.storage.list(prefix)
+        self._forget(prefix, names)
+        manifests: dict[str, dict[int, str]] = {}
+        files: dict[str, list[str]] = {}
+        strange: list[str] = []
+        for name in names:
+            path = name.removeprefix(f"{prefix}/")
+            file, parsed = parse_file_path(path), parse_manifest_name(name)
+            if file is not None:
+                files.setdefault(file[0], []).append(path)
+            elif parsed is not None:
+                manifests.setdefault(parsed.store_id, {})[parsed.version] = name
+            else:
+                strange.append(name)
+        if not brief:
+            self._read_ahead([name for named in manifests.values() for name in named.values()])
+        unreadable: dict[str, BytewaxStateError] = {}
+        stores = {}
+        for store_id in sorted(manifests.keys() | files.keys()):
+            named = sorted(manifests.get(store_id, {}).items())
+            looks = self._look_at(named, brief)
+            unreadable |= {name: look for _, name, look in looks if isinstance(look, SnapshotError)}
+            read = {version: look for version, _, look in looks if isinstance(look, Manifest)}
+            gone = {version for version, _, look in looks if look is None}
+            versions = tuple(version for version, _ in named if version not in gone)
+            stores[store_id] = Shelf(store_id, versions, read, tuple(files.get(store_id, ())))
+        return StepCatalog(prefix, stores, unreadable, tuple(strange))
+
+    def _read_ahead(self, names: Iterable[str]) -> None:
+        """Read manifests, several at once, if that is allowed."""
+        if self.threads > 1:
+            with ThreadPoolExecutor(self.threads, thread_name_prefix="bytewax-state-read") as pool:
+                list(pool.map(self._look, names))
+
+    def _look_at(self, named: Sequence[tuple[int, str]], brief: bool) -> list[tuple[int, str, Look]]:
+        """Look at the manifests of a store; if it is to be brief, until there is one."""
+        looks: list[tuple[int, str, Look]] = []
+        for version, name in named:
+            look = self._look(name)
+            looks.append((version, name, look))
+            if brief and look is not None:
+                break
+        return looks
+
+    def _look(self, name: str) -> Look:
+        try:
+            manifest = self._known.get(name) or replace(self.read(name), inline={})
+        except FileNotFoundError:
+            return None
+        except SnapshotError as ex:
+            return ex
+        self._known[name] = manifest
+        return manifest
+
+    def _forget(self, prefix: str, names: Iterable[str]) -> None:
+        there = set(names)
+        for name in [name for name in self._known if name.startswith(f"{prefix}/") and name not in there]:
+            del self._known[name]

@@ -1,0 +1,376 @@
+"""The command line: what it lists and shows, how it exits, what it never prints, and that its documentation is true."""
+
+import json
+import os
+import re
+import subprocess
+import sys
+from dataclasses import replace
+from datetime import datetime
+from importlib import import_module
+from pathlib import Path
+from typing import Any
+
+import pytest
+from typer.main import get_command
+from typer.testing import CliRunner
+
+from bytewax_state.cli import World, app
+from bytewax_state.signing import read_keys
+from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.layout import is_store_id
+from bytewax_state.snapshot.manifest import Manifest, Stats, name_of
+from tests.shop import KEY, NOTHING_RUNS, OTHER, STEP, Shop
+from tests.snapshot.shelves import manifest, named, store
+from tests.test_survey import predicates
+
+ROOT = Path(__file__).parent.parent
+LONG = {"groups", "files", "inline", "states", "hash", "names"}
+
+
+@pytest.fixture
+def shop(tmp_path: Path) -> Shop:
+    """Make one that nothing ran in."""
+    return Shop(tmp_path)
+
+
+@pytest.fixture(scope="module")
+def used(tmp_path_factory: pytest.TempPathFactory) -> Shop:
+    """Make one in which a flow of two steps ran twice; not to be changed."""
+    made = Shop(tmp_path_factory.mktemp("used"))
+    made.run(1, 2, 1, steps="st")
+    made.run(3, 1, steps="st")
+    return made
+
+
+def rows(text: str) -> list[list[str]]:
+    """Read the lines of tables that begin with a store."""
+    return [line.split() for line in text.splitlines() if is_store_id(line.partition(" ")[0])]
+
+
+# list
+
+
+def test_people_see_the_newest_version_of_each_store(used: Shop) -> None:
+    """With its step above."""
+    text = used.cli("list").stdout
+    newest: dict[str, int] = {}
+    for one in used.manifests():
+        newest[one.store_id] = max(newest.get(one.store_id, 0), one.version)
+    assert {row[0]: int(row[1]) for row in rows(text)} == newest
+    assert [line.partition(":")[0] for line in text.splitlines() if "stores" in line] == [STEP, OTHER]
+
+
+def test_people_can_see_all_versions(used: Shop) -> None:
+    """The claims too."""
+    found = rows(used.cli("list", "--versions").stdout)
+    assert [(row[0], int(row[1])) for row in found] == [(one.store_id, one.version) for one in used.manifests()]
+    assert [row[2] == "(claim)" for row in found] == [one.version == 0 for one in used.manifests()]
+
+
+def test_programs_see_every_version_under_the_names_of_the_manifest(used: Shop) -> None:
+    """All fields but the long ones; sizes in bytes, times with their zone."""
+    lines = used.lines("list")
+    fields = set(Manifest.__annotations__)
+    for line, one in zip(lines, used.manifests(), strict=True):
+        assert set(line) == fields - LONG
+        assert {name: line[name] for name in ("flow_id", "step_id", "store_id", "version", "epoch")} == {
+            name: getattr(one, name) for name in ("flow_id", "step_id", "store_id", "version", "epoch")
+        }
+        assert datetime.fromisoformat(line["created_at"]) == one.created_at
+        assert set(line["stats"]) == set(Stats.__annotations__)
+        assert line["stats"]["live_bytes"] == one.stats.live_bytes
+        assert line["stats"]["seconds"]["upload"] == one.stats.seconds.upload
+
+
+@pytest.mark.parametrize(
+    ("flags", "steps"),
+    [
+        (("--flow", "flow"), "st"),
+        (("--step", "flow.s"), "s"),
+        (("--step", OTHER, "--flow", "flow"), "t"),
+        (("--step", "flow.s.state"), ""),
+        (("--flow", "flo"), ""),
+    ],
+)
+def test_a_list_can_be_narrowed(used: Shop, flags: tuple[str, ...], steps: str) -> None:
+    """By flow, by step, by the operator that a step is in; and never by a part of a name."""
+    assert {line["step_id"].split(".")[1] for line in used.lines("list", *flags)} == set(steps)
+
+
+def test_a_manifest_that_cannot_be_read_is_listed_with_its_error(shop: Shop) -> None:
+    """And the others are listed all the same."""
+    shop.lay(manifest("a1", "a1"))
+    shop.catalog.storage.put(name_of(manifest("a2")), b"damaged")
+    good, bad = shop.lines("list", code=1)
+    assert good["version"] == 1
+    assert (bad["name"], bad["store_id"], bad["version"]) == (name_of(manifest("a2")), store("a"), 2)
+    assert (bad["kind"], "damaged" in bad["text"]) == ("snapshot-corrupt", True)
+    assert f"cannot be read: {bad['name']}" in shop.cli("list", code=1).stdout
+
+
+def test_a_store_that_has_published_nothing_is_listed(shop: Shop) -> None:
+    """Its first upload may be under way."""
+    shop.catalog.storage.put(named("a1")[0], b"")
+    assert rows(shop.cli("list").stdout) == [[store("a"), "none"]]
+    assert shop.lines("list") == []
+
+
+@pytest.mark.parametrize("flags", [(), ("--json",)])
+def test_a_storage_with_nothing_in_it_is_fine(shop: Shop, flags: tuple[str, ...]) -> None:
+    """Nothing is printed, and people are told why."""
+    shop.uri.mkdir()
+    done = shop.cli("list", *flags)
+    assert done.stdout == ""
+    assert done.stderr == f"bytewax-state: no snapshots in file://{shop.uri}\n"
+    assert shop.cli("verify", "--json").stdout == ""
+
+
+def test_a_name_cannot_do_anything_to_a_terminal(shop: Shop) -> None:
+    """A flow may have any name, and a manifest may come from anywhere."""
+    shop.lay(replace(manifest("a1"), flow_id="a\x1b[31mb", step_id="a\x1b[31mb.[red]s\n"))
+    for command in (("list",), ("list", "--versions"), ("show", store("a")), ("verify",)):
+        assert "\x1b" not in shop.cli(*command).stdout
+    assert json.loads(shop.cli("list", "--json").stdout)["flow_id"] == "a\x1b[31mb"
+
+
+# show
+
+
+def test_a_version_is_shown_with_all_its_fields(used: Shop) -> None:
+    """But of inline files only the sizes."""
+    one = used.catalog.read(name_of(used.manifests()[2]))
+    (line,) = used.lines("show", f"{one.store_id}@{one.version}")
+    assert set(line) == set(Manifest.__annotations__)
+    assert one.inline
+    assert line["inline"] == {name: len(data) for name, data in one.inline.items()}
+    assert {int(group): version for group, version in line["groups"].items()} == one.groups
+    assert [(file["path"], file["size"], file["sha256"]) for file in line["files"]] == [
+        (entry.path, entry.size, entry.sha256) for entry in one.files
+    ]
+
+
+def test_people_see_all_of_a_version(used: Shop) -> None:
+    """Identity, groups, files, ancestors, writer, what it cost."""
+    one = used.catalog.read(name_of(used.manifests()[-1]))
+    text = used.cli("show", f"{one.store_id}@{one.version}").stdout
+    wanted = [one.flow_id, one.step_id, one.store_id, *one.ancestors, "bytewax 0.21", "0-7", *one.inline]
+    wanted += [word for entry in one.files for word in (entry.path, str(entry.size), entry.sha256)]
+    assert [word for word in wanted if word not in text] == []
+
+
+def test_without_a_version_the_newest_is_shown(used: Shop) -> None:
+    """And the name of a manifest does, as findings have it."""
+    one = used.manifests()[-1]
+    (newest,) = used.lines("show", one.store_id)
+    assert (newest["store_id"], newest["version"]) == (one.store_id, one.version)
+    assert used.lines("show", name_of(one)) == [newest]
+
+
+@pytest.mark.parametrize(
+    "version", ["nonsense", "{store}@", "{store}@x", "{store}@999", f"{store('z')}@1", store("z"), "{name}"]
+)
+def test_a_version_that_is_not_there_is_a_usage_error(used: Shop, version: str) -> None:
+    """It says what there is."""
+    one = used.manifests()[-1]
+    gone = name_of(replace(one, version=999))
+    done = used.cli("show", version.format(store=one.store_id, name=gone), code=2)
+    assert done.stdout == ""
+    assert done.stderr.startswith("bytewax-state: usage: ")
+
+
+def test_a_version_that_is_damaged_is_told(shop: Shop) -> None:
+    """With the kind of the error."""
+    shop.catalog.storage.put(name_of(manifest("a2")), b"damaged")
+    assert "snapshot-corrupt" in shop.cli("show", f"{store('a')}@2", code=1).stderr
+
+
+def test_a_missing_folder_is_not_taken_for_an_empty_storage(shop: Shop) -> None:
+    """A typo would look like that."""
+    done = shop.cli("list", code=2)
+    assert (done.stdout, str(shop.uri) in done.stderr) == ("", True)
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("list", "--uri", "none"),
+        ("list", "--uri", "nope://bucket"),
+        ("list", "--uri", ""),
+        ("list", "--nonsense"),
+        ("show",),
+        ("nonsense",),
+        ("gc",),
+        ("gc", "--recovery", "no-such-folder"),
+        ("verify", "--min-age", "3"),
+        ("gc", "--recovery", ".", "--grace", "soon"),
+    ],
+)
+def test_a_wrong_command_exits_with_2(shop: Shop, arguments: tuple[str, ...]) -> None:
+    """And prints nothing to standard output."""
+    assert shop.cli(*arguments, code=2, uri=False).stdout == ""
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [("UPLOAD_THREADS", "many"), ("STORAGE_OPTIONS", "{"), ("SIGNING_KEY", "short"), ("NO_SUCH", "1"), ("URI", "none")],
+)
+def test_a_wrong_setting_exits_with_2(shop: Shop, monkeypatch: pytest.MonkeyPatch, name: str, value: str) -> None:
+    """In one line that names it."""
+    monkeypatch.setenv(f"BYTEWAX_STATE_{name}", value)
+    done = shop.cli("list", code=2, uri=name != "URI")
+    assert len(done.stderr.splitlines()) == 1
+    assert f"BYTEWAX_STATE_{name}" in done.stderr
+
+
+def test_a_storage_out_of_reach_exits_with_3(shop: Shop) -> None:
+    """Whichever command meets it."""
+    loop = shop.uri / name_of(manifest("a1"))
+    loop.parent.mkdir(parents=True)
+    loop.symlink_to(loop)
+    for command in (("list",), ("verify",), ("show", f"{store('a')}@1")):
+        done = shop.cli(*command, code=3)
+        assert (done.stdout, done.stderr.startswith("bytewax-state: storage: ")) == ("", True)
+
+
+def test_the_storage_is_that_of_the_environment(used: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As for the flow."""
+    monkeypatch.setenv("BYTEWAX_STATE_URI", f"file://{used.uri}")
+    assert used.cli("list", uri=False).stdout == used.cli("list").stdout
+
+
+def test_a_key_that_is_missing_is_told(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And without it nothing is deleted."""
+    shop.run(1, 2, key=KEY)
+    shop.run(3, key=KEY, recovery=shop.other())
+    assert {line["kind"] for line in shop.lines("list", code=1)} == {"snapshot-corrupt"}
+    assert {line["invariant"] for line in shop.lines("verify", "--recovery", shop.recovery, code=1)} == {
+        "manifests_can_be_read",
+        "refs_can_be_restored",
+    }
+    before = shop.objects()
+    shop.gc("--delete", *NOTHING_RUNS, code=1)
+    assert shop.objects() == before
+    monkeypatch.setenv("BYTEWAX_STATE_SIGNING_KEY", KEY)
+    assert shop.lines("list")
+    assert shop.gc("--delete", *NOTHING_RUNS)
+    assert shop.is_clean(*NOTHING_RUNS)
+
+
+def test_refs_that_somebody_else_wrote_are_not_believed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With a key, what is not signed does not say what may go."""
+    shop.run(1, 2)
+    for one in shop.manifests():
+        shop.catalog.storage.delete([name_of(one)])
+        Catalog(shop.catalog.storage, read_keys(KEY)).write(one)
+    monkeypatch.setenv("BYTEWAX_STATE_SIGNING_KEY", KEY)
+    before = shop.objects()
+    assert "not signed" in shop.cli("gc", "--recovery", shop.recovery, "--delete", *NOTHING_RUNS, code=1).stderr
+    assert shop.objects() == before
+
+
+def test_no_secret_is_ever_printed(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Neither the key, nor what a URI or the options of a driver hold."""
+    monkeypatch.setenv("BYTEWAX_STATE_SIGNING_KEY", f"{KEY} hunter2")
+    monkeypatch.setenv("BYTEWAX_STATE_STORAGE_OPTIONS", '{"password": "hunter2"}')
+    shop.run(1, key=KEY)
+    for arguments in (
+        ("list", "--uri", shop.uri),
+        ("verify", "--recovery", shop.recovery, "--uri", shop.uri),
+        ("list", "--uri", "memory://me:hunter2@there"),
+        ("list", "--uri", "nope://me:hunter2@there/x"),
+        ("list", "--uri", "simplecache::memory://me:hunter2@there"),
+    ):
+        done = CliRunner().invoke(app, list(map(str, arguments)), catch_exceptions=False)
+        assert "hunter2" not in done.output
+
+
+# The program
+
+
+def program(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        [sys.executable, "-m", "bytewax_state.cli", *map(str, arguments)],
+        env={**os.environ, "PYTHONPATH": str(ROOT), **env},
+        capture_output=True,
+        text=True,
+        check=False,
+    )
+
+
+def test_the_program_does_what_the_commands_do(used: Shop) -> None:
+    """From a shell, with its own clock, and with nothing on standard error."""
+    done = program("list", "--json", BYTEWAX_STATE_URI=str(used.uri))
+    assert (done.returncode, done.stderr) == (0, "")
+    assert [json.loads(line) for line in done.stdout.splitlines()] == used.lines("list")
+
+
+def test_the_program_exits_as_documented(shop: Shop) -> None:
+    """With a line, and no traceback."""
+    done = program("list", "--uri", shop.uri)
+    assert (done.returncode, done.stdout, len(done.stderr.splitlines())) == (2, "", 1)
+    shop.catalog.storage.put(name_of(manifest("a2")), b"damaged")
+    assert program("verify", "--uri", shop.uri).returncode == 1
+
+
+def test_the_entry_point_is_there() -> None:
+    """As the package names it."""
+    found = re.search(r'^bytewax-state = "([\w.]+):(\w+)"$', (ROOT / "pyproject.toml").read_text(), re.MULTILINE)
+    assert found is not None
+    assert callable(getattr(import_module(found[1]), found[2]))
+
+
+# The documentation
+
+COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]
+PAGE = (ROOT / "docs" / "cli.md").read_text()
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_command_helps(command: str) -> None:
+    """With an example, and is in the reference."""
+    text = CliRunner().invoke(app, [command, "--help"], catch_exceptions=False).output
+    assert f"bytewax-state {command}" in text
+    assert f"| `{command}" in PAGE
+
+
+@pytest.mark.parametrize("command", COMMANDS)
+def test_every_option_is_in_the_reference(command: str) -> None:
+    """For the commands that have it, and with the default that it has; no other option is."""
+    table = re.findall(r"^\| `(--[\w-]+)[^`]*` \| ([^|]+) \| (.+) \|$", PAGE, re.MULTILINE)
+    said = {option: meaning for option, of, meaning in table if of == "all" or f"`{command}`" in of}
+    options = {one.opts[0]: one for one in COMMANDS[command].params if one.opts[0].startswith("-")}
+    options.pop("--help", None)
+    assert set(said) == set(options)
+    for option in ("--min-age", "--grace"):
+        assert option not in options or f"`{options[option].default}` unless given" in said[option]
+
+
+def test_every_invariant_is_in_the_reference_and_in_the_help() -> None:
+    """By its name."""
+    text = CliRunner().invoke(app, ["verify", "--help"], catch_exceptions=False).output
+    assert [name for name in predicates() if f"| `{name}` |" not in PAGE or name not in text] == []
+
+
+def documented() -> list[str]:
+    """Find the commands that pages and help texts show, without those that only name one."""
+    texts = [PAGE, (ROOT / "README.md").read_text(), (ROOT / "docs" / "operations.md").read_text()]
+    texts += [command.help or "" for command in COMMANDS.values()]
+    lines = [line for text in texts for line in re.findall(r"^ *(?:\$ )?bytewax-state (.+)$", text, re.MULTILINE)]
+    return [line.partition("#")[0].strip() for line in lines]
+
+
+def test_what_the_pages_show_works(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each command, in a folder where a flow ran with the defaults."""
+    shop.uri = shop.folder / ".bytewax-state" / "snapshots"
+    monkeypatch.chdir(shop.folder)
+    commands = documented()
+    assert {line.split()[0] for line in commands} == set(COMMANDS)
+    for line in commands:
+        for _ in range(3 if "@" in line else 1):
+            shop.run(1, 2)
+        newest = max(shop.manifests(), key=lambda one: (one.version, one.store_id))
+        words = re.sub(r"[0-9TZ]{20,}-w000-[0-9a-f]+(@\d+)?", f"{newest.store_id}@{newest.version}", line)
+        words = words.replace("/data/snapshots", str(shop.uri)).split()
+        done = CliRunner().invoke(app, words, obj=World(shop.now, shop.sleep), catch_exceptions=False)
+        assert done.exit_code == 0, (line, done.output)
