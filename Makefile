@@ -13,8 +13,11 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed.stamp
 # What is to be tested, besides the options of pyproject.toml: make test ARGS="-k restore"
 ARGS ?=
+# How long to soak, and with which choices: make soak MINUTES=5 SEED=2
+MINUTES ?= 30
+SEED ?= 1
 
-.PHONY: demo test check bench clean
+.PHONY: demo test check soak bench clean
 
 demo: $(STAMP)  ## Run a flow, kill it with -9, resume it, compare
 	$(BIN)/python examples/demo.py
@@ -28,6 +31,9 @@ check: $(STAMP)  ## Lint, check types and imports, and that the documentation is
 	$(BIN)/mypy --strict bytewax_state
 	$(BIN)/lint-imports
 	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_examples.py
+
+soak: $(STAMP)  ## Kill, starve and confuse a flow, again and again, and compare what it leaves
+	$(BIN)/python integration_tests/soak.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 bench: $(STAMP)  ## Compare with plain Bytewax: make bench ARGS="--turns 5"
 	$(BIN)/python -m benchmarks $(ARGS)

@@ -1,14 +1,15 @@
 """Kills a flow with -9 again and again, resumes it, and compares what it leaves.
 
 It owns processes, kill moments and the comparison; every moment comes from a seed. It knows
-nothing of stores and snapshots but the log lines of restores, so that the same harness runs
-plain Bytewax, which is how it is itself tested. Called by the integration tests.
+nothing of stores and snapshots but the log lines of restores and errors, so that the same harness
+runs plain Bytewax, which is how it is itself tested. Called by the integration tests and the soak.
 """
 
 from __future__ import annotations
 
 import os
 import re
+import signal
 import socket
 import sqlite3
 import subprocess
@@ -16,7 +17,7 @@ import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
@@ -27,14 +28,24 @@ ATTACHED = "bytewax_state.run"
 
 _PATIENCE = 120.0  # seconds without progress, until a run counts as stuck
 _GLANCE = 0.02  # seconds between two looks at the progress
+_LAST_WORDS = 5.0  # seconds that a process which fails has to say why, once another one has ended
 _RESTORED = re.compile(
     r"restored step=(?P<step>\S+) groups=(?P<groups>\d+) from=(?P<source>\S+)"
     r" linked_bytes=(?P<linked>\d+) fetched_bytes=(?P<fetched>\d+) "
 )
+_ENDED = re.compile(r"the run ended: (?P<kind>[a-z-]+): ")
+
+UNNAMED = "unnamed"
+"""The kind of an error that no log names: Bytewax panicked over a broken connection, and hid it."""
+
+_PANIC = "PanicException: Send thread panic"
 
 
 class RunFailedError(Exception):
     """A process ended by itself with an error, or the run made no progress any more."""
+
+    kind: str | None = None
+    """Of the error of bytewax_state that ended it, where it was one."""
 
 
 @dataclass(frozen=True)
@@ -72,6 +83,15 @@ class Turn:
     starting: bool = False
     """Kill while it starts, restores or has only just begun, rather than after some epochs."""
 
+    within: float = 0.6
+    """Seconds from the start to the kill, at most, of one that is starting."""
+
+    outlive: float = 0.1
+    """Seconds, at most, that the other processes outlive the one that is killed first."""
+
+    faulty: bool = False
+    """Whether its storage fails on purpose, so that it may end by itself, with an error of bytewax_state."""
+
 
 @dataclass(frozen=True)
 class Restored:
@@ -94,6 +114,11 @@ class Execution:
     """Committed before the kill was decided; never more than were committed."""
 
     restored: tuple[Restored, ...]
+    error: str | None = None
+    """Kind of the error that a faulty one ended with, by itself."""
+
+    began: float | None = None
+    """Seconds from the start to the first epoch that was seen to be committed."""
 
 
 def survive(job: Job, turns: Sequence[Turn], seed: int) -> list[Execution]:
@@ -112,16 +137,54 @@ def survive(job: Job, turns: Sequence[Turn], seed: int) -> list[Execution]:
 
     """
     rng = Random(seed)
-    if not job.recovery.exists():
-        job.recovery.mkdir(parents=True)
-        command = (sys.executable, "-m", "bytewax.recovery", str(job.recovery), str(job.partitions))
-        subprocess.run(command, check=True)
     executions: list[Execution] = []
     for number, turn in enumerate(turns):
-        executions.append(_take(job, turn, number, rng, last=number == len(turns) - 1))
+        executions.append(take(job, turn, number, rng, last=number == len(turns) - 1))
         if not executions[-1].killed:
             break
     return executions
+
+
+def take(job: Job, turn: Turn, number: int, rng: Random, last: bool) -> Execution:
+    """Run a flow until it is killed, or has come to its end.
+
+    :arg job: What to run.
+
+    :arg turn: The execution.
+
+    :arg number: Of the turn in the job; for the names of the logs.
+
+    :arg rng: Of all random moments and choices.
+
+    :arg last: Whether to leave it alone, to its end.
+
+    :returns: How it went.
+
+    :raises RunFailedError: If it fails by anything but the kill, or, where the turn is faulty, an error of
+        bytewax_state.
+
+    """
+    _make_recovery(job)
+    if turn.without is not None and turn.without.exists():
+        rmtree(turn.without)
+    before = _execution(job.recovery)
+    logs = [job.folder / f"run-{number}-{index}.log" for index in range(turn.processes)]
+    epochs, killed, error, began = 0, False, None, None
+    with _started(job, turn, logs) as processes:
+        try:
+            if last:
+                _wait_for_end(job, processes, logs)
+            else:
+                wanted = 0 if turn.starting else rng.randint(1, turn.most_epochs)
+                epochs, began = _wait_for_epochs(job, processes, logs, before, wanted)
+                time.sleep(rng.uniform(0.0, turn.within if turn.starting else 0.1))
+                killed = _kill(processes, logs, rng, turn.outlive)
+        except RunFailedError as ex:
+            error = ex.kind
+            if not turn.faulty or error is None:
+                raise
+    restored = tuple(one for log in logs for one in _restored(log.read_text()))
+    return Execution(turn.processes, killed, epochs, restored, error, began)
 
 
 def differences(expected: Path, found: Path, names: Iterable[str]) -> list[str]:
@@ -157,22 +220,11 @@ def _by_key(path: Path) -> dict[str, list[str]]:
     return dict(lines)
 
 
-def _take(job: Job, turn: Turn, number: int, rng: Random, last: bool) -> Execution:
-    if turn.without is not None and turn.without.exists():
-        rmtree(turn.without)
-    before = _execution(job.recovery)
-    logs = [job.folder / f"run-{number}-{index}.log" for index in range(turn.processes)]
-    with _started(job, turn, logs) as processes:
-        if last:
-            killed, epochs = False, 0
-            _wait_for_end(processes, logs)
-        else:
-            wanted = 0 if turn.starting else rng.randint(1, turn.most_epochs)
-            epochs = _wait_for_epochs(job, processes, logs, before, wanted)
-            time.sleep(rng.uniform(0.0, 0.6 if turn.starting else 0.1))
-            killed = _kill(processes, logs, rng)
-    restored = tuple(one for log in logs for one in _restored(log.read_text()))
-    return Execution(turn.processes, killed, epochs, restored)
+def _make_recovery(job: Job) -> None:
+    if not job.recovery.exists():
+        job.recovery.mkdir(parents=True)
+        command = (sys.executable, "-m", "bytewax.recovery", str(job.recovery), str(job.partitions))
+        subprocess.run(command, check=True)
 
 
 @contextmanager
@@ -219,42 +271,98 @@ def _wait_for_epochs(
     logs: Sequence[Path],
     before: int,
     wanted: int,
-) -> int:
-    """Wait until a new execution has committed some epochs, or has come to its end."""
-    deadline = time.monotonic() + _PATIENCE
-    epochs = 0
+) -> tuple[int, float | None]:
+    """Wait until a new execution has committed some epochs, or has come to its end.
+
+    :returns: How many epochs, and after how many seconds the first of them was seen.
+
+    """
+    started = time.monotonic()
+    patience = _Patience(job, logs)
+    epochs, began = 0, None
     while epochs < wanted and not _ended(processes, logs):
-        if time.monotonic() > deadline:
-            raise RunFailedError(_report(f"{epochs} of {wanted} epochs in {_PATIENCE} s", logs))
+        patience.check()
         time.sleep(_GLANCE)
         if _execution(job.recovery) > before:
             epochs = _epochs(job.recovery)
-    return epochs
+            if epochs and began is None:
+                began = time.monotonic() - started
+    return epochs, began
 
 
-def _wait_for_end(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> None:
-    deadline = time.monotonic() + _PATIENCE
+def _wait_for_end(job: Job, processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> None:
+    patience = _Patience(job, logs)
     while not _ended(processes, logs):
-        if time.monotonic() > deadline:
-            raise RunFailedError(_report(f"no end after {_PATIENCE} s", logs))
+        patience.check()
         time.sleep(_GLANCE)
+
+
+class _Patience:
+    """Runs out when Bytewax has written nothing to its recovery partitions for a while, however slow the machine."""
+
+    def __init__(self, job: Job, logs: Sequence[Path]) -> None:
+        self._recovery = job.recovery
+        self._logs = logs
+        self._seen = self._look()
+        self._since = time.monotonic()
+
+    def check(self) -> None:
+        """Raise `RunFailedError` if it has run out."""
+        seen = self._look()
+        if seen != self._seen:
+            self._seen, self._since = seen, time.monotonic()
+        elif time.monotonic() - self._since > _PATIENCE:
+            raise RunFailedError(_report(f"no progress in {_PATIENCE} s", self._logs))
+
+    def _look(self) -> list[tuple[int, int]]:
+        seen = []
+        for path in sorted(self._recovery.iterdir()):
+            # Not what is in shared memory, which whoever asks for the epochs may change.
+            if not path.name.endswith("-shm"):
+                with suppress(FileNotFoundError):  # SQLite removes what it needs no more
+                    seen.append((path.stat().st_size, path.stat().st_mtime_ns))
+        return seen
 
 
 def _ended(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> bool:
     codes = [process.poll() for process in processes]
     if any(codes):
-        raise RunFailedError(_report(f"processes ended by themselves with {codes}", logs))
+        raise _failure(processes, logs)
     return all(code == 0 for code in codes)
 
 
-def _kill(processes: list[subprocess.Popen[bytes]], logs: Sequence[Path], rng: Random) -> bool:
+def _failure(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path]) -> RunFailedError:
+    """Say why a run ended by itself: one process knows, the others only lost their connection to it."""
+    deadline = time.monotonic() + _LAST_WORDS
+    while _named(logs) is None and time.monotonic() < deadline and None in [one.poll() for one in processes]:
+        time.sleep(_GLANCE)
+    codes = [process.poll() for process in processes]
+    failure = RunFailedError(_report(f"processes ended by themselves with {codes}", logs))
+    # A Rust panic may end in an abort; any other signal is not for an error to raise.
+    if all(code is None or code >= 0 or code == -signal.SIGABRT for code in codes):
+        failure.kind = _named(logs) or _hidden(logs)
+    return failure
+
+
+def _named(logs: Sequence[Path]) -> str | None:
+    """Find the kind of the error that ended a run."""
+    found = [match["kind"] for log in logs for match in _ENDED.finditer(log.read_text(errors="replace"))]
+    return found[0] if found else None
+
+
+def _hidden(logs: Sequence[Path]) -> str | None:
+    """Tell whether all that ended is a cluster whose processes panicked over their connections."""
+    return UNNAMED if all(_PANIC in log.read_text(errors="replace") for log in logs) else None
+
+
+def _kill(processes: list[subprocess.Popen[bytes]], logs: Sequence[Path], rng: Random, outlive: float) -> bool:
     """Kill one process, and a moment later the others: a cluster cannot go on without one."""
     if _ended(processes, logs):
         return False
     first, *others = rng.sample(processes, len(processes))
     first.kill()
     first.wait()
-    time.sleep(rng.uniform(0.0, 0.1))
+    time.sleep(rng.uniform(0.0, outlive))
     for process in others:
         process.kill()
         process.wait()

@@ -10,6 +10,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
 from types import MappingProxyType
@@ -163,6 +164,18 @@ def test_whole_seconds_between_epochs(log: Logs, tmp_path: Path) -> None:
     assert [execution.killed for execution in executions] == [True, True, False]
     assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
     _assert_restored(executions)
+
+
+def test_two_runs_on_one_uri(log: Logs, tmp_path: Path) -> None:
+    """The same flow twice at once, each with its own recovery directory, is killed and deletes, and harms nobody."""
+    made = log(30_000)
+    folders = [tmp_path / name for name in ("one", "other")]
+    env = {"BYTEWAX_STATE_URI": str(tmp_path / "snapshots"), "BYTEWAX_STATE_RETAIN_FOR": "0s"}
+    jobs = [_job(folder, made, ATTACHED, {**ROCKSDB, **env}) for folder in folders]
+    with ThreadPoolExecutor(len(jobs)) as pool:
+        runs = list(pool.map(lambda job: survive(job, [Turn(), Turn(2), Turn(1)], seed=10), jobs))
+    assert [[execution.killed for execution in run] for run in runs] == [[True, True, False]] * 2
+    assert [differences(made.expected, folder / "out", OUTPUTS) for folder in folders] == [[], []]
 
 
 def test_the_demo() -> None:

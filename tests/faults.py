@@ -26,8 +26,8 @@ class Fault:
     """What goes wrong, and when.
 
     before: nothing was done. after: it was done, and the reply was lost. slow: it is done, later. throttled: nothing
-    was done, and it may be tried again. torn: the first half of an object, or of a local file, was written. corrupt: a bit
-    of what is read is flipped. full: no space, and nothing was done.
+    was done, and it may be tried again. torn: the first half of an object, or of a local file, was written. corrupt: a
+    bit of what is read is flipped. full: no space, and nothing was done.
     """
 
     verb: str

@@ -42,6 +42,7 @@ class LogicRows:
         self._builder = builder
         self._codec = codec
         self._probes = PROBES
+        self._blank: bytes | None = None  # what a logic is spilled as that is as a new one; it came back
         self._resident = False
         self._warned = False
         self._clock_floor: datetime | None = None
@@ -131,7 +132,8 @@ class LogicRows:
             raise BytewaxRuntimeError(msg) from ex
 
     def _comes_back(self, data: bytes) -> bool:
-        self._probes -= 1
+        if data == self._blank:
+            return True
         try:
             again = self._codec.encode(self._build(decode(data)).snapshot())
             same = again == data or bool(decode(again) == decode(data))
@@ -145,7 +147,17 @@ class LogicRows:
             self._warn(
                 "stays in memory, as its builder does not rebuild what its snapshot says; nor will a resume", None
             )
+        elif self._is_new(data):
+            self._blank = data  # a builder that ignores its state has passed too
+        else:
+            self._probes -= 1
         return same
+
+    def _is_new(self, data: bytes) -> bool:
+        try:
+            return self._codec.encode(self._builder(None).snapshot()) == data
+        except Exception:  # the user's code may raise anything
+            return False
 
     def _warn(self, what: str, ex: Exception | None) -> None:
         if not self._warned:

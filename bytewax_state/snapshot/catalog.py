@@ -211,7 +211,8 @@ class Catalog:
         except FileNotFoundError:
             return None
         except SnapshotError as ex:
-            return ex
+            # A new one: its traceback would keep alive whoever called, with their lock, until the next collection.
+            return type(ex)(*ex.args)
         self._known[name] = manifest
         return manifest
 

@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -115,7 +115,7 @@ def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: 
     left = list(wanted)
     seen: list[int] = []
     damaged: SnapshotCorruptError | None = None
-    for version in _candidates(catalog, flow_id, step_id, store_id, wanted):
+    for version, is_enough in _candidates(catalog, flow_id, step_id, store_id, wanted):
         try:
             manifest = catalog.read(manifest_name(flow_id, step_id, store_id, version))
         except FileNotFoundError:
@@ -126,7 +126,7 @@ def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: 
         seen.append(version)
         check_compatible(manifest, wanted[0].key_groups, HASH, NAMES_ID)
         served = [ref for ref in left if serves(manifest, ref)]
-        if served:
+        if served and is_enough(len(served)):
             left = [ref for ref in left if ref not in served]
             yield Source(manifest, tuple(sorted(ref.group for ref in served)))
         if not left:
@@ -139,14 +139,20 @@ def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: 
     raise _missing(catalog, step_id, left[0], seen)
 
 
-def _candidates(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]) -> Iterator[int]:
-    """Yield versions, the likeliest first; the storage is listed only when the exact ones do not do."""
+def _candidates(
+    catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]
+) -> Iterator[tuple[int, Callable[[int], bool]]]:
+    """Yield versions, the likeliest first, and tell of how many refs one has to serve some to be taken.
+
+    The newest is best where it serves all: whoever still runs with that store deletes it last, and its files are the
+    likeliest to be on the local disk. Where it does not, as its epoch did not commit, the exact ones are.
+    """
     exact = sorted({ref.version for ref in wanted}, reverse=True)
-    yield from exact
-    oldest = exact[-1]
-    for version in catalog.versions(flow_id, step_id, store_id):
-        if version > oldest and version not in exact:
-            yield version
+    there = [version for version in reversed(catalog.versions(flow_id, step_id, store_id)) if version >= exact[-1]]
+    for version in there[:1]:
+        yield version, lambda served: served == len(wanted)
+    for version in dict.fromkeys([*exact, *there]):
+        yield version, lambda served: True
 
 
 def _elsewhere(catalog: Catalog, flow_id: str, step_id: str, store_id: str, path: str) -> str:
@@ -168,7 +174,7 @@ def _elsewhere(catalog: Catalog, flow_id: str, step_id: str, store_id: str, path
 
 
 def _missing(catalog: Catalog, step_id: str, ref: Ref, seen: Sequence[int]) -> SnapshotMissingError:
-    there = f"versions {sorted(seen)}, none of which holds that" if seen else "no manifest of that store"
+    there = f"versions {sorted(set(seen))}, none of which holds that" if seen else "no manifest of that store"
     msg = (
         f"the state of key group {ref.group} of step {step_id!r} is gone: it is in version {ref.version} of store "
         f"{ref.store_id!r}, and {catalog.storage.url} has {there}. Check BYTEWAX_STATE_URI, or bring back an older "
@@ -218,7 +224,7 @@ def restore(
     began = time.perf_counter()
     sources = find(catalog, origin.flow_id, origin.step_id, refs)
     base, *others = sources
-    origin = _descend(origin, [source.manifest for source in sources])
+    origin = _descend(origin, [source.manifest for source in sources], at)
     _claim(catalog, origin, sources, at)
     done = bring(catalog, root, base.manifest, live, threads)
     table = Table.open(live, memory, create=False)
@@ -235,11 +241,12 @@ def restore(
     return Restored(table, {entry.local: entry for entry in base.manifest.files}, origin)
 
 
-def _descend(origin: Origin, parents: Sequence[Manifest]) -> Origin:
+def _descend(origin: Origin, parents: Sequence[Manifest], at: datetime) -> Origin:
     """Name the ancestors of a new store."""
     known = {parent.store_id for parent in parents}
     elders = {ancestor for parent in parents for ancestor in parent.ancestors} - known
-    outlived_at = max(parent.created_at for parent in parents)
+    # A later version proves that the first was committed by then. When the first itself was, nobody noted.
+    outlived_at = max(parent.created_at if parent.version > 1 else at for parent in parents)
     ancestors = tuple(sorted(known | elders))
     return replace(origin, ancestors=ancestors, elders=tuple(sorted(elders)), outlived_at=outlived_at)
 

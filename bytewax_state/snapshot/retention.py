@@ -271,12 +271,9 @@ class Collector:
         stores = sorted(going & step.stores.keys())
         names = [(store_id, version) for store_id in stores for version in step.stores[store_id].versions]
         names += [(own.store_id, version) for version in old]
-        # The manifests of these went long before, in a run that was too short for the second half.
-        orphans = unnamed(step, [one for one in stores if not step.stores[one].versions], self._remembered())
         self._delete(manifest_name(*self._names[:2], *name) for name in names)
         # Not before: what could not be deleted is found again.
         self._past = [one for one in self._past if one.version not in old]
-        self._catalog.storage.delete([f"{self._prefix}/{path}" for path in orphans])
         self._doomed, self._due = going, self._now() + self._policy.grace
 
     def _finish(self, own: Manifest, doomed: frozenset[str], now: datetime) -> tuple[str, ...]:

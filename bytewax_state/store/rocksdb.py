@@ -127,7 +127,7 @@ class RocksDBSlice(Slice[T]):
         gone = self._spill(cold)
         self._spilled(gone)
         # What has to stay is tried again only when there is clearly more of it.
-        self._limit = max(self._capacity, len(self.live) + want // 2)
+        self._limit = max(self._capacity, len(self.live) + (len(cold) - gone) // 2)
 
     def _spill(self, keys: list[str]) -> int:
         rows: list[Row] = []

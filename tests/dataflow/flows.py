@@ -8,7 +8,7 @@ import bytewax.operators as op
 import bytewax.operators.windowing as win
 from bytewax.dataflow import Dataflow, Stream
 from bytewax.operators import StatefulBatchLogic, StatefulLogic
-from bytewax.operators.windowing import EventClock, SessionWindower, TumblingWindower
+from bytewax.operators.windowing import EventClock, SessionWindower, SlidingWindower, TumblingWindower, WindowLogic
 from bytewax.outputs import FixedPartitionedSink, StatefulSinkPartition
 from bytewax.testing import TestingSource
 
@@ -19,8 +19,13 @@ CLOCK: EventClock[Any] = EventClock(
 ITEM_CLOCK: EventClock[Any] = EventClock(
     lambda item: START + timedelta(seconds=item[1]), wait_for_system_duration=timedelta(days=30)
 )
+STOPPED: EventClock[Any] = EventClock(
+    lambda value: START + timedelta(seconds=value), timedelta(seconds=20), now_getter=lambda: START
+)
+"""What is late, and what closes when, is up to the items only."""
 MINUTE = TumblingWindower(length=timedelta(minutes=1), align_to=START)
 SESSION = SessionWindower(gap=timedelta(seconds=40))
+SLIDING = SlidingWindower(length=timedelta(seconds=60), offset=timedelta(seconds=25), align_to=START)
 
 ITEMS = [(f"key{number * 7 % 13}", number * 11 % 200) for number in range(600)]
 
@@ -59,13 +64,34 @@ class BatchSum(StatefulBatchLogic[int, int, int]):
         return self.sum
 
 
-def _joined(name: str, up: Stream[Any], join: Callable[..., Stream[Any]]) -> Stream[Any]:
+class WindowSum(WindowLogic[int, int, int]):
+    """A user's window logic, which emits at every value."""
+
+    def __init__(self, state: int | None) -> None:
+        self.sum = state or 0
+
+    def on_value(self, value: int) -> Iterable[int]:
+        self.sum += value
+        return [self.sum]
+
+    def on_merge(self, original: "WindowSum") -> Iterable[int]:
+        self.sum += original.sum
+        return [self.sum]
+
+    def on_close(self) -> Iterable[int]:
+        return [-self.sum]
+
+    def snapshot(self) -> int:
+        return self.sum
+
+
+def joined(name: str, up: Stream[Any], join: Callable[..., Stream[Any]]) -> Stream[Any]:
     left = op.map_value("left", up, lambda value: value)
     right = op.filter_map("right", up, lambda item: (item[0], item[1] + 1) if item[1] % 3 else None)
     return join(name, left, right)
 
 
-def _tagged(out: win.WindowOut[Any, Any]) -> Stream[Any]:
+def tagged(out: win.WindowOut[Any, Any]) -> Stream[Any]:
     down = op.map_value("down", out.down, lambda item: ("down", item))
     late = op.map_value("late", out.late, lambda item: ("late", item))
     meta = op.map_value("meta", out.meta, lambda item: ("meta", item))
@@ -85,7 +111,7 @@ OPERATORS: dict[str, Callable[[Stream[Any]], Stream[Any]]] = {
     "collect": lambda up: op.collect("s", up, timedelta(days=1), 7),
     "count_final": lambda up: op.count_final("s", up, lambda item: item[0]),
     "fold_final": lambda up: op.fold_final("s", up, list, lambda acc, value: [*acc, value]),
-    "join": lambda up: _joined("s", up, op.join),
+    "join": lambda up: joined("s", up, op.join),
     "max_final": lambda up: op.max_final("s", up),
     "min_final": lambda up: op.min_final("s", up),
     "reduce_final": lambda up: op.reduce_final("s", up, lambda one, other: one + other),
@@ -93,18 +119,19 @@ OPERATORS: dict[str, Callable[[Stream[Any]], Stream[Any]]] = {
     "stateful_batch": lambda up: op.stateful_batch("s", up, BatchSum),
     "stateful_flat_map": lambda up: op.stateful_flat_map("s", up, _flat_add),
     "stateful_map": lambda up: op.stateful_map("s", up, _add),
-    "collect_window": lambda up: _tagged(win.collect_window("s", up, CLOCK, MINUTE)),
-    "count_window": lambda up: _tagged(win.count_window("s", up, ITEM_CLOCK, MINUTE, lambda item: item[0])),
-    "session_window": lambda up: _tagged(
+    "collect_window": lambda up: tagged(win.collect_window("s", up, CLOCK, MINUTE)),
+    "count_window": lambda up: tagged(win.count_window("s", up, ITEM_CLOCK, MINUTE, lambda item: item[0])),
+    "session_window": lambda up: tagged(
         win.fold_window("s", up, CLOCK, SESSION, int, lambda acc, value: acc + value, lambda one, other: one + other)
     ),
-    "fold_window": lambda up: _tagged(
+    "fold_window": lambda up: tagged(
         win.fold_window("s", up, CLOCK, MINUTE, list, lambda acc, value: [*acc, value], lambda one, other: one + other)
     ),
-    "join_window": lambda up: _joined("s", up, lambda name, *ups: _tagged(win.join_window(name, CLOCK, MINUTE, *ups))),
-    "max_window": lambda up: _tagged(win.max_window("s", up, CLOCK, MINUTE)),
-    "min_window": lambda up: _tagged(win.min_window("s", up, CLOCK, MINUTE)),
-    "reduce_window": lambda up: _tagged(win.reduce_window("s", up, CLOCK, MINUTE, lambda one, other: one + other)),
+    "join_window": lambda up: joined("s", up, lambda name, *ups: tagged(win.join_window(name, CLOCK, MINUTE, *ups))),
+    "max_window": lambda up: tagged(win.max_window("s", up, CLOCK, MINUTE)),
+    "min_window": lambda up: tagged(win.min_window("s", up, CLOCK, MINUTE)),
+    "reduce_window": lambda up: tagged(win.reduce_window("s", up, CLOCK, MINUTE, lambda one, other: one + other)),
+    "window": lambda up: tagged(win.window("s", up, CLOCK, SLIDING, WindowSum, ordered=False)),
 }
 
 

@@ -128,6 +128,24 @@ def test_a_group_that_changed_is_not_served_by_a_later_manifest(writers: list[Wr
         find(first.catalog, "flow", "flow.s", old)
 
 
+def test_the_newest_manifest_is_preferred_where_it_serves_all(writers: list[Writer], tmp_path: Path) -> None:
+    """A run that was taken for dead may delete the older ones at any moment."""
+    first = begin(writers, tmp_path)
+    first.add(0, 1)
+    first.put(0, "a", 1)
+    first.put(1, "b", 1)
+    old = first.publish()
+    for number in range(2, 5):
+        first.put(1, "b", number)
+        new = first.publish()
+    (source,) = find(first.catalog, "flow", "flow.s", old[:1])
+    assert (source.manifest.version, source.groups) == (4, (0,))
+    (source,) = find(first.catalog, "flow", "flow.s", [old[0], new[1]])
+    assert source.manifest.version == 4
+    (source,) = find(first.catalog, "flow", "flow.s", old)
+    assert source.manifest.version == 1
+
+
 def test_an_earlier_epoch_is_restored_as_it_was(writers: list[Writer], tmp_path: Path) -> None:
     """Bytewax may resume from any epoch in its backup interval."""
     first = begin(writers, tmp_path)

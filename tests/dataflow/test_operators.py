@@ -1,0 +1,62 @@
+"""That the flows of the tests hold every stateful operator that Bytewax has."""
+
+from collections.abc import Callable, Iterator
+from types import CodeType
+from typing import Any
+
+import bytewax.operators
+import bytewax.operators.windowing
+import pytest
+from bytewax.dataflow import Operator
+
+from bytewax_state.dataflow.attach import stateful_steps
+from tests.dataflow.flows import OPERATORS, flow_of
+
+MODULES = (bytewax.operators, bytewax.operators.windowing)
+CORE = bytewax.operators.stateful_batch
+
+
+def test_every_stateful_operator_is_there() -> None:
+    """Whatever of Bytewax's modules may come down to the core step, by the names in its code."""
+    found = {_step(function) for module in MODULES for function in vars(module).values() if _is_stateful(function)}
+    assert {type(_outermost(operator)) for operator in OPERATORS} == found
+    assert len(found) == 19
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_an_operator_is_one_core_step(operator: str) -> None:
+    """So one of `attach`'s stores is one operator."""
+    assert len(stateful_steps(flow_of(operator, [], []))) == 1
+
+
+def _outermost(operator: str) -> Operator:
+    (step,) = (step for step in flow_of(operator, [], []).substeps if step.step_id == "flow.s")
+    return step
+
+
+def _step(function: Any) -> type[Operator]:
+    return function._op_cls
+
+
+def _is_stateful(function: Any) -> bool:
+    return hasattr(function, "_op_cls") and CORE in _reached(function, {})
+
+
+def _reached(function: Callable[..., Any], seen: dict[Any, None]) -> dict[Any, None]:
+    """Collect what a function may call, of the two modules, and what that may call."""
+    if function not in seen:
+        seen[function] = None
+        builder = getattr(function, "__wrapped__", function)
+        for name in _names(builder.__code__):
+            for module in (builder.__globals__, *map(vars, MODULES)):
+                called = module.get(name)
+                if hasattr(called, "__code__") and getattr(called, "__module__", "").startswith("bytewax.operators"):
+                    _reached(called, seen)
+    return seen
+
+
+def _names(code: CodeType) -> Iterator[str]:
+    yield from code.co_names
+    for const in code.co_consts:
+        if isinstance(const, CodeType):
+            yield from _names(const)

@@ -1,0 +1,1 @@
+"""A model-based machine: snapshots without Bytewax, run at random against plain dicts."""

@@ -1,0 +1,206 @@
+"""The guard: judges each deletion as it happens, and the storage after each rule.
+
+Owns what may be missing, and whose fault it is. Nothing that a line can be resumed from within the retention is ever
+deleted by that line, and nothing that the main line needs by a zombie, with one legal exception:
+
+    A zombie that in its own world superseded a version more than RETAIN_FOR ago may delete its manifest, as long as it
+    was not shown that anybody resumed from there: before the claim of the main line is written and listed, nobody can
+    know. Bytewax's newest epoch in the main line may be just that version. Then the restore has to fail, with
+    `SnapshotMissingError`, and the line is lost; it never comes up with a wrong state.
+
+Files are not excused: what a claim names whose manifests were still there after it was written never goes.
+A zombie's own manifests may name files that are gone: the main line collects what its ancestors left, and cannot know
+of what a zombie writes afterwards.
+"""
+
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, replace
+from datetime import datetime, timedelta
+
+from bytewax_state.signing import Keys
+from bytewax_state.snapshot import invariants
+from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
+from bytewax_state.snapshot.layout import parse_manifest_name, step_prefix
+from bytewax_state.snapshot.manifest import CLAIM, Manifest, name_of
+from bytewax_state.snapshot.ref import Ref
+from bytewax_state.snapshot.restore import serves
+from bytewax_state.snapshot.retention import GRACE
+from tests.model.execution import FLOW, STEP
+from tests.model.line import Line
+from tests.model.objects import Objects
+
+PREFIX = step_prefix(FLOW, STEP)
+
+
+class Guard:
+    """Looks at the truth."""
+
+    def __init__(self, objects: Objects, keys: Keys) -> None:
+        self.breaches: list[str] = []
+        self.excused: set[str] = set()
+        """Stores of which a zombie deleted manifests that the main line might have wanted."""
+        self.zombies: set[str] = set()
+        """Stores of executions that went on after another one had resumed."""
+        self.taken: set[str] = set()
+        """Those of them of which the main line deleted something."""
+        self._objects = objects
+        self._keys = keys
+        self._catalog = Catalog(objects, keys)
+
+    def look(self) -> StepCatalog:
+        return self._catalog.step(PREFIX)
+
+    def judge(self, name: str, own: Line, main: Line, sight: "Sight", retain_for: timedelta) -> None:
+        """Judge a deletion that is about to happen.
+
+        :arg name: Of the object.
+
+        :arg own: The line of whoever deletes.
+
+        :arg main: The main line.
+
+        :arg sight: What whoever deletes has last seen of the storage.
+
+        :arg retain_for: How long a claim warns.
+
+        """
+        step = self.look()
+        manifest = parse_manifest_name(name)
+        if manifest is None:
+            self._judge_file(step, name, main)
+            return
+        if manifest.version == CLAIM:
+            return
+        if own is main and manifest.store_id in self.zombies:
+            self.taken.add(manifest.store_id)
+        if manifest.store_id not in self.taken and self._loses(step, name, own):
+            self.breaches.append(f"{name} was deleted, though its own line can resume from it")
+        if own is not main and self._loses(step, name, main):
+            warning = sight.warning(step, main, retain_for)
+            if warning is None:
+                self.excused.add(manifest.store_id)
+            else:
+                self.breaches.append(f"{name} was deleted by {sight.store_id}, though it was shown {warning}")
+
+    def _loses(self, step: StepCatalog, name: str, line: Line) -> bool:
+        refs = {ref for refs in line.roots(self._keys).values() for ref in refs}
+        return any([name_of(one) for one in serving_of(step, ref)] == [name] for ref in refs)
+
+    def _judge_file(self, step: StepCatalog, name: str, main: Line) -> None:
+        path = name.removeprefix(f"{PREFIX}/")
+        wanted = self._wanted(step, main)
+        for manifest in step.manifests():
+            if any(entry.path == path for entry in manifest.files) and wanted(manifest):
+                self.breaches.append(f"{name} was deleted, though {name_of(manifest)} names it")
+        if path in durable(main):
+            self.breaches.append(f"{name} was deleted, though the running execution builds on it")
+
+    def _wanted(self, step: StepCatalog, main: Line) -> "Wanted":
+        return Wanted(step, {ref for refs in main.roots(self._keys).values() for ref in refs}, self.zombies)
+
+    def lost(self, refs: Iterable[Ref]) -> bool:
+        """Tell whether some refs can no longer be restored. (That they may be lost is what `inspect` says.)"""
+        step = self.look()
+        return any(not serving_of(step, ref) for ref in refs)
+
+    def inspect(self, main: Line) -> list[str]:
+        """Check the invariants that cost no reading of files.
+
+        :returns: What is wrong.
+
+        """
+        step = self.look()
+        wanted = self._wanted(step, main)
+        sound = replace(step, stores={store_id: _only(shelf, wanted) for store_id, shelf in step.stores.items()})
+        refs = [
+            ref
+            for refs in main.roots(self._keys).values()
+            for ref in refs
+            if ref.store_id not in self.excused or serving_of(step, ref)
+        ]
+        findings = [
+            *invariants.manifests_can_be_read(step),
+            *invariants.refs_can_be_restored(step, refs),
+            *invariants.named_files_exist(sound, self._objects.size),
+            *invariants.paths_mean_one_file(step),
+            *invariants.versions_rise(step),
+            *invariants.ancestry_is_sound(step),
+        ]
+        for refs in main.roots(self._keys).values():
+            if refs:
+                findings += invariants.groups_have_rows(step, refs)
+        found = [f"{one.invariant}: {one.name}: {one.text}" for one in findings]
+        found += [
+            f"durable file is gone: {path}" for path in durable(main) if self._objects.size(f"{PREFIX}/{path}") is None
+        ]
+        return [*self._objects.breaches, *self.breaches, *found]
+
+
+def _only(shelf: Shelf, wanted: "Wanted") -> Shelf:
+    return replace(shelf, manifests={version: one for version, one in shelf.manifests.items() if wanted(one)})
+
+
+class Wanted:
+    """Tells of a manifest whether all that it names has to be there."""
+
+    def __init__(self, step: StepCatalog, refs: Iterable[Ref], zombies: set[str]) -> None:
+        self._serving = {name_of(one) for ref in refs for one in serving_of(step, ref)}
+        self._zombies = zombies
+
+    def __call__(self, manifest: Manifest) -> bool:
+        if manifest.version == CLAIM:
+            # It is written before anybody knows whether the restore will go well.
+            return False
+        return manifest.store_id not in self._zombies or name_of(manifest) in self._serving
+
+
+def serving_of(step: StepCatalog, ref: Ref) -> list[Manifest]:
+    shelf = step.stores.get(ref.store_id)
+    return [one for one in shelf.manifests.values() if serves(one, ref)] if shelf else []
+
+
+@dataclass(frozen=True, slots=True)
+class Sight:
+    """What a collector has last seen of the storage."""
+
+    store_id: str | None
+    """Whose collector it is; `None`: that of `gc`."""
+    names: Collection[str] = ()
+    at: datetime = datetime.max
+
+    def warning(self, step: StepCatalog, main: Line, retain_for: timedelta) -> str | None:
+        """Name the store of the main line by which a zombie could tell that it is one.
+
+        It was restored from the zombie's, or it began where that began, and cannot be another worker of its execution.
+        A claim that nothing follows for long says nothing: whoever wrote it may have died.
+        """
+        own = step.stores.get(self.store_id) if self.store_id is not None else None
+        if own is None or own.newest is None:
+            return None
+        seen: dict[str, set[int]] = {}
+        for parsed in filter(None, map(parse_manifest_name, self.names)):
+            seen.setdefault(parsed.store_id, set()).add(parsed.version)
+        for one in sorted(seen.keys() & main.stores & step.stores.keys()):
+            other = step.stores[one]
+            claim = other.manifests.get(CLAIM)
+            alive = seen[one] != {CLAIM} or (claim is not None and claim.created_at > self.at - retain_for - GRACE)
+            if alive and _goes_on(own, other):
+                return one
+        return None
+
+
+def _goes_on(own: Shelf, other: Shelf) -> bool:
+    mine, its = own.newest, other.newest
+    if mine is None or its is None:
+        return False
+    beside = mine.worker_index == its.worker_index or mine.worker_count != its.worker_count
+    later = other.store_id > own.store_id
+    return own.store_id in other.ancestors or (later and beside and bool(own.ancestors & other.ancestors))
+
+
+def durable(line: Line) -> set[str]:
+    """Name the files that the execution which runs does not upload again."""
+    execution = line.execution
+    if execution is None:
+        return set()
+    return set().union(*(worker.durable() for worker in execution.workers))

@@ -1,0 +1,215 @@
+"""A world with a zombie, and with somebody who runs `gc`: what they do, alone or in a race with the main line.
+
+Owns the turns: in a race each of them does one call of the storage after the other, and whoever has begun something may
+go on with it at any later time, or never.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import Literal
+
+from bytewax_state.errors import SnapshotMissingError
+from bytewax_state.snapshot import garbage
+from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.retention import GRACE
+from tests.model.guard import PREFIX
+from tests.model.line import Line
+from tests.model.pilot import Crash, Pilot, Task
+from tests.model.tally import Tally
+from tests.model.world import Choices, Doom, Shape, World
+
+Then = Literal["go on", "crash"]
+
+
+@dataclass(frozen=True, slots=True)
+class Move:
+    """A turn in a race."""
+
+    who: Literal["main", "zombie", "gc"]
+    calls: int
+    """How many calls of the storage, or other points."""
+    seconds: int = 0
+    """That pass before."""
+    until: str | None = None
+    """The point where the turn ends, if it comes before the last call."""
+
+
+class HauntedWorld(World):
+    """A world in which more than one may be at work."""
+
+    def __init__(self, choices: Choices, tally: Tally) -> None:
+        super().__init__(choices, tally)
+        self.zombie: Line | None = None
+        self.zombie_task: Task | None = None
+        self.gc_task: Task | None = None
+
+    def close(self) -> None:
+        self.bury()
+        self.leave_gc()
+        super().close()
+
+    def leave_gc(self) -> None:
+        """Crash whoever collects garbage, wherever it is."""
+        if self.gc_task is not None:
+            self.gc_task.kill()
+            self.gc_task = None
+
+    def take_over(self) -> None:
+        """Let the execution that runs go on as a zombie, with a copy of the recovery store, and its local disk."""
+        assert self.main.execution is not None
+        self.bury()
+        self.ordinary = False
+        self.zombie, self.main = self.main, self.main.fork(self.new_disk())
+        assert self.zombie.execution is not None
+        self.guard.zombies |= self.zombie.execution.stores()
+
+    def bury(self) -> None:
+        """Crash the zombie, wherever it is."""
+        if self.zombie_task is not None:
+            self.zombie_task.kill()
+            self.zombie_task = None
+        if self.zombie is not None and self.zombie.execution is not None:
+            self.zombie.execution.kill()
+            self.zombie.execution = None
+
+    @property
+    def haunted(self) -> bool:
+        return self.zombie is not None and self.zombie.execution is not None
+
+    def run_zombie(self, rounds: int, seconds: int, key: str) -> None:
+        """Let the zombie end some epochs."""
+        self._zombie(rounds, seconds, key)
+        assert self.zombie_task is not None
+        self.zombie_task.finish()
+        self._zombie_done()
+
+    def _zombie(self, rounds: int, seconds: int, key: str) -> None:
+        """Begin to let the zombie end some epochs, unless it is about to end one."""
+        line = self.zombie
+        assert line is not None and line.execution is not None
+        pilot = line.execution.pilot
+
+        def live() -> None:
+            for number in range(rounds):
+                self.put(key, number, line=line)
+                self._end(line, number)
+                pilot.reach("zombie epoch")
+                self.clock.wait(seconds)
+
+        if self.zombie_task is None:
+            self.zombie_task = pilot.task = Task("zombie", live)
+
+    def _zombie_done(self) -> None:
+        line, task = self.zombie, self.zombie_task
+        if task is not None and task.done:
+            assert line is not None and line.execution is not None
+            line.execution.pilot.task = self.zombie_task = None
+            self._settle(line, task.error)
+
+    def gc(self, nothing_runs: bool, doom: Doom | None = None) -> None:
+        """Collect garbage by hand, from the recovery store of the main line and its copies.
+
+        :arg nothing_runs: Whether to say so, if it is true.
+
+        :arg doom: Where it crashes.
+
+        """
+        pilot = Pilot(self.tally)
+        if doom is not None:
+            pilot.doom(doom.point, doom.skip)
+        try:
+            self._gc(pilot, nothing_runs and not self.running)
+        except Crash:
+            self.tally.add("outcomes", "gc crashed")
+
+    def _gc(self, pilot: Pilot, nothing_runs: bool) -> None:
+        catalog = Catalog(self._gate(self.main, pilot, None), self.keys)
+        roots = self.roots()
+        refs = {ref for at in roots for ref in self.main.epochs[at].refs(self.keys)}
+        now, execution = self.clock(), self.main.execution
+        # What runs has to be younger than what is spared: it may not have written a row yet.
+        age = timedelta(0) if nothing_runs or execution is None else now - execution.began + timedelta(seconds=1)
+        step = catalog.step(PREFIX)
+        try:
+            todo = garbage.plan(step, refs, age, now)
+        except SnapshotMissingError:
+            assert self.choices.lag or self.guard.lost(refs)
+            return
+        done = garbage.delete(catalog, todo, lambda: self._grace(pilot))
+        self.tally.add("outcomes", "objects deleted by gc", len(done.manifests) + len(done.files))
+
+    def _grace(self, pilot: Pilot) -> None:
+        until = self.clock() + GRACE
+        pilot.reach("gc waits")
+        self.clock.wait(max(0.0, (until - self.clock()).total_seconds()))
+
+    def _gc_done(self) -> None:
+        task = self.gc_task
+        if task is not None and task.done:
+            self.gc_task = None
+            if task.error is not None and not isinstance(task.error, Crash):
+                raise task.error
+
+    def race(
+        self, moves: Sequence[Move], shape: Shape, order: int, key: str, rounds: int, pause: int, back: int, then: Then
+    ) -> None:
+        """Let the main line, a zombie and `gc` run at once, one call of the storage after the other.
+
+        The main line resumes if it is stopped, else it ends an epoch.
+
+        :arg moves: Whose turn, for how many calls, after how many seconds.
+
+        :arg shape: How the main line resumes.
+
+        :arg order: The worker that ends the epoch first.
+
+        :arg key: What the zombie changes.
+
+        :arg rounds: How many epochs the zombie ends.
+
+        :arg pause: Seconds between these.
+
+        :arg back: How many epochs before the newest the main line resumes.
+
+        :arg then: What becomes of the main line behind: it goes on, or crashes. Others just wait.
+
+        """
+        main = self._race_main(shape, order, back)
+        if self.haunted:
+            self._zombie(rounds, pause, key)
+        for move in moves:
+            self.clock.wait(move.seconds)
+            if move.who == "gc" and self.gc_task is None:
+                pilot = Pilot(self.tally)
+                self.gc_task = pilot.task = Task("gc", lambda pilot=pilot: self._gc(pilot, nothing_runs=False))
+            task = {"main": main, "zombie": self.zombie_task, "gc": self.gc_task}[move.who]
+            for _ in range(move.calls):
+                if task is None or task.done:
+                    break
+                task.step()
+                if task.at == move.until:
+                    break
+            self._zombie_done()
+            self._gc_done()
+            self.check()
+        if then == "crash":
+            main.kill()
+        main.finish()
+        line = self.main
+        assert line.execution is not None
+        line.execution.pilot.task = None
+        self._settle(line, main.error)
+        self._give_up_what_is_lost(line)
+
+    def _race_main(self, shape: Shape, order: int, back: int) -> Task:
+        line = self.main
+        if line.execution is None:
+            self._prepare("kept", back)
+            self._begin(line, shape)
+            assert line.execution is not None
+            task = Task("main", line.execution.open)
+        else:
+            task = Task("main", lambda: self._end(line, order))
+        line.execution.pilot.task = task
+        return task

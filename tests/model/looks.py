@@ -1,0 +1,127 @@
+"""Looking into a world: what can be restored, what retention leaves, and what is left when all garbage is collected.
+
+The restoring invariants, which cost more than a list. Called by the machine, at some steps and at the end.
+"""
+
+import shutil
+from datetime import timedelta
+
+from bytewax_state.errors import SnapshotMissingError
+from bytewax_state.keygroups import group_of
+from bytewax_state.snapshot.manifest import name_of
+from tests.model.clock import Tokens
+from tests.model.execution import GROUPS, Execution, Setup
+from tests.model.guard import serving_of
+from tests.model.haunted import HauntedWorld
+from tests.model.pilot import Pilot
+from tests.model.tally import Tally
+from tests.model.world import Shape
+
+KEY_OF = {group_of(key, GROUPS): key for key in map("k{}".format, range(20))}
+"""A key of each group."""
+
+
+def settle(world: HauntedWorld) -> None:
+    """Let retention come to its end: what a running execution can tell to be garbage is gone then."""
+    for number in range(5):
+        _change_all(world, number)
+    # A round takes two versions: the manifests go at one, their files at the next.
+    left = _left(world)
+    _change_all(world, 5)
+    left &= _left(world)
+    assert not left, f"retention left {sorted(left)}"
+    world.tally.add("outcomes", "retention came to its end")
+
+
+def _change_all(world: HauntedWorld, number: int) -> None:
+    for group in range(GROUPS):
+        world.put(KEY_OF[group], number)
+    world.end_epoch()
+    world.wait(world.choices.retain_for + 61)
+
+
+def _left(world: HauntedWorld) -> set[str]:
+    """Name what there is that the running execution does not need."""
+    step, execution = world.guard.look(), world.main.execution
+    assert execution is not None
+    own = {store_id: step.stores[store_id] for store_id in sorted(execution.stores()) if store_id in step.stores}
+    # Whoever has published, and was not gone on from, may have committed as far as anybody here can tell.
+    spared = [
+        shelf
+        for store_id, shelf in step.stores.items()
+        if store_id not in own.keys() | execution.ancestors and shelf.versions and shelf.versions[-1]
+    ]
+    manifests = [one for shelf in (*own.values(), *spared) for one in shelf.manifests.values()]
+    named = {entry.path for one in manifests for entry in one.files}
+    named.update(path for shelf in spared for path in shelf.files)
+    # Two that have to stay, and one more as a round comes at every other version.
+    most = max(world.choices.keep, 3) + 1
+    old = [one for shelf in own.values() for one in [*shelf.manifests.values()][:-most]]
+    others = [one for one in step.manifests() if one not in manifests]
+    files = {path for shelf in step.stores.values() for path in shelf.files if path not in named}
+    return files.union(name_of(one) for one in (*old, *others))
+
+
+def sweep(world: HauntedWorld) -> None:
+    """Stop everything, collect garbage, and see that just what can be resumed from is left."""
+    world.bury()
+    world.leave_gc()
+    if world.running:
+        world.kill()
+    world.wait(max(world.choices.lag, world.choices.retain_for))  # nothing but the newest epoch is kept then
+    world.gc(nothing_runs=True)
+    step = world.guard.look()
+    refs = {ref for at in world.roots() for ref in world.main.epochs[at].refs(world.keys)}
+    if world.guard.lost(refs):
+        return
+    serving = {name_of(one): one for ref in refs for one in serving_of(step, ref)}
+    newest = {name_of(shelf.newest) for shelf in step.stores.values() if shelf.newest is not None}
+    left = [name_of(one) for one in step.manifests() if name_of(one) not in serving.keys() | newest]
+    named = {entry.path for one in step.manifests() for entry in one.files}
+    left += [path for shelf in step.stores.values() for path in shelf.files if path not in named]
+    left += [
+        store for store in step.stores if store not in {ref.store_id for ref in refs} and step.stores[store].manifests
+    ]
+    assert not left, "gc left\n" + "\n".join(left)
+    world.tally.add("outcomes", "swept, and nothing was left")
+
+
+def restore_aside(world: HauntedWorld, back: int, shape: Shape, timers: bool) -> None:
+    """Restore an epoch aside, on a copy of the storage, and compare it with the model.
+
+    :arg back: How many epochs before the newest.
+
+    :arg shape: How.
+
+    :arg timers: Whether to look at the schedule before any object is read.
+
+    """
+    roots = world.roots()
+    resume = roots[max(0, len(roots) - 1 - back)]
+    epoch = world.main.epochs[resume]
+    folder = world.new_disk()
+    settings = world.settings.model_copy(update={"backend": shape.backend, "cache_entries": shape.cache, "dir": folder})
+    refs = epoch.recovery.load()
+    pilot, copy = Pilot(Tally()), world.objects.copy()
+    aside = Execution(Setup(shape.workers, settings), refs, resume, world.clock, Tokens(1 << 31), lambda _: copy, pilot)
+    try:
+        aside.open()
+    except SnapshotMissingError:
+        if not world.guard.lost(epoch.refs(world.keys)):
+            raise
+        world.tally.add("outcomes", "restored aside: legally lost")
+        return
+    else:
+        far = world.clock() + timedelta(days=1000)
+        due = sorted(key for key, (_, at) in epoch.state.items() if at is not None)
+        if timers:
+            assert aside.due(far) == due
+            assert {key: value for key, (value, _) in aside.contents().items()} == {
+                key: value for key, (value, _) in epoch.state.items()
+            }
+        else:
+            assert aside.contents() == epoch.state
+        world.tally.add("outcomes", "restored aside, and compared")
+    finally:
+        aside.close()
+        shutil.rmtree(folder, ignore_errors=True)

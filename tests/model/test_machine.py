@@ -1,0 +1,54 @@
+"""The machine, for as long as a run of all tests can bear; `python -m tests.model` runs it for longer."""
+
+import os
+import threading
+
+import pytest
+
+from tests.model.pilot import Crash, Pilot, Task
+from tests.model.run import PROFILES, run
+from tests.model.tally import TALLY, Tally
+
+PROFILE = "ci" if os.environ.get("CI") else "default"
+
+
+def test_whatever_happens_every_epoch_can_be_restored() -> None:
+    """All rules, in any order."""
+    run(PROFILES[PROFILE], seed=0)
+    assert TALLY.of("outcomes", "restored aside, and compared") > 20
+
+
+def test_a_task_runs_from_point_to_point() -> None:
+    """And what it runs in other threads waits as well."""
+    pilot, reached = Pilot(Tally()), []
+
+    def run() -> None:
+        for number in range(3):
+            thread = threading.Thread(target=pilot.reach, args=(f"{number}",))
+            thread.start()
+            thread.join()
+            reached.append(number)
+
+    task = pilot.task = Task("test", run)
+    task.step()
+    assert (task.at, reached) == ("0", [])
+    task.step()
+    assert (task.at, reached) == ("1", [0])
+    task.finish()
+    assert reached == [0, 1, 2]
+
+
+def test_a_task_that_is_killed_does_nothing_more() -> None:
+    """Nor does anything that shares its pilot."""
+    pilot, reached = Pilot(Tally()), []
+
+    def run() -> None:
+        pilot.reach("first")
+        reached.append(1)
+
+    task = pilot.task = Task("test", run)
+    task.step()
+    task.kill()
+    assert isinstance(task.error, Crash) and not reached
+    with pytest.raises(Crash):
+        pilot.reach("second")

@@ -1,0 +1,91 @@
+"""Stories that the machine found, told again: each was a bug of the package once."""
+
+from collections.abc import Callable, Iterator
+
+import pytest
+
+from tests.faults import Fault
+from tests.model.haunted import HauntedWorld
+from tests.model.looks import KEY_OF, restore_aside, sweep
+from tests.model.tally import Tally
+from tests.model.world import Choices, Shape
+
+Begin = Callable[[Choices], HauntedWorld]
+
+
+@pytest.fixture
+def begin() -> Iterator[Begin]:
+    """Makes a world, and sees at the end that all of it can be restored."""
+    made: list[HauntedWorld] = []
+
+    def make(choices: Choices) -> HauntedWorld:
+        made.append(HauntedWorld(choices, Tally()))
+        return made[-1]
+
+    yield make
+    for world in made:
+        world.close()
+
+
+def end_epoch(world: HauntedWorld, value: int) -> None:
+    """Change a key of every group, and end the epoch."""
+    for key in KEY_OF.values():
+        world.put(key, value)
+    world.end_epoch()
+    world.check()
+
+
+def look_at_all(world: HauntedWorld) -> None:
+    for back in range(len(world.roots())):
+        restore_aside(world, back, Shape(1 + back, "rocksdb", 8), timers=False)
+    sweep(world)
+    world.check()
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_a_zombie_beside_the_one_that_runs_deletes_nothing(begin: Begin, workers: int) -> None:
+    """Both resumed from the same versions, so neither descends from the other; it took those for its own past."""
+    world = begin(Choices(retain_for=30))
+    world.resume(Shape(1))
+    end_epoch(world, 1)
+    world.kill()
+    world.resume(Shape(1))
+    world.take_over()
+    world.resume(Shape(workers))
+    world.end_epoch(fault=Fault("put", "full", transient=False, skip=workers - 1))
+    assert not world.running
+    world.run_zombie(rounds=4, seconds=40, key="k0")
+    world.check()
+    world.resume(Shape(workers))
+    look_at_all(world)
+
+
+def test_what_was_before_stays_until_the_first_epoch_is_long_committed(begin: Begin) -> None:
+    """A version is made when its upload begins; the epoch is committed when all workers have come to the end of it."""
+    world = begin(Choices(retain_for=30))
+    world.resume(Shape(1))
+    end_epoch(world, 1)
+    world.kill()
+    world.resume(Shape(1))
+    world.put("k0", 2)
+    world.end_epoch(fault=Fault("put_file", "slow"))
+    world.kill()
+    world.resume(Shape(1))
+    end_epoch(world, 3)
+    look_at_all(world)
+
+
+def test_files_stay_while_the_claims_on_them_may_not_be_listed_yet(begin: Begin) -> None:
+    """The store that they are in had no manifest any more, and its files were taken for left-overs of long ago."""
+    world = begin(Choices(retain_for=0, lag=20))
+    world.resume(Shape(2))
+    end_epoch(world, 1)
+    world.wait(20)
+    world.kill()
+    world.resume(Shape(3))
+    for value in (2, 3):
+        end_epoch(world, value)
+    world.kill()
+    world.resume(Shape(3))
+    end_epoch(world, 4)
+    look_at_all(world)

@@ -1,0 +1,360 @@
+"""The world of the machine: one storage, one clock, the main line of history, and perhaps a zombie's.
+
+Owns each thing that can happen, as a verb with plain arguments, so that a story can be told again (`test_seeds`).
+What has to come of it is judged here, by `line` and by `guard`. Called by the machine.
+"""
+
+import shutil
+import tempfile
+from collections.abc import Callable
+from dataclasses import dataclass
+from datetime import timedelta
+from functools import partial
+from pathlib import Path
+from typing import Literal
+
+import tenacity
+
+from bytewax_state.errors import (
+    BytewaxStateError,
+    ConflictError,
+    SnapshotMissingError,
+)
+from bytewax_state.settings import Settings, keys_of
+from bytewax_state.snapshot.storage import Retrying, Storage
+from tests.faults import Fault, FaultyStorage, StaleStorage
+from tests.model.clock import Clock, Tokens
+from tests.model.execution import GROUPS, Execution, Setup
+from tests.model.guard import Guard, Sight
+from tests.model.line import Line
+from tests.model.objects import Objects
+from tests.model.outcomes import ATTEMPTS, expected, survivable
+from tests.model.pilot import Crash, Gate, Pilot
+from tests.model.tally import Tally
+
+Disk = Literal["kept", "lost", "partly lost", "damaged"]
+
+MIB = 1 << 20
+
+SLOW = 90
+"""How many seconds a slow call takes: longer than some retentions, and than the grace period."""
+
+
+@dataclass(frozen=True, slots=True)
+class Choices:
+    """What stays the same in one world."""
+
+    retain_for: int = 0
+    """Seconds."""
+    keep: int = 1
+    lag: int = 0
+    """For how many seconds a list lacks what is new; less than retention's grace period."""
+    signed: bool = False
+
+
+@dataclass(frozen=True, slots=True)
+class Shape:
+    """How an execution runs."""
+
+    workers: int = 1
+    backend: Literal["heap", "rocksdb"] = "heap"
+    cache: int = 0
+    """Live objects of a RocksDB store."""
+
+
+@dataclass(frozen=True, slots=True)
+class Doom:
+    """Where to crash."""
+
+    point: str
+    skip: int = 0
+
+
+class World:
+    """Everything there is."""
+
+    def __init__(self, choices: Choices, tally: Tally) -> None:
+        self.choices = choices
+        self.tally = tally
+        self.clock = Clock()
+        self.tokens = Tokens()
+        self.objects = Objects()
+        self.shown = StaleStorage(self.objects, self.clock, timedelta(seconds=choices.lag))
+        self.settings = Settings(
+            uri="objects",
+            key_groups=GROUPS,
+            memory=MIB,
+            upload_threads=1,
+            retain_snapshots=choices.keep,
+            retain_for=timedelta(seconds=choices.retain_for),
+            signing_key="a key of the tests" if choices.signed else None,
+        )
+        self.keys = keys_of(self.settings)
+        self.guard = Guard(self.objects, self.keys)
+        self.folder = Path(tempfile.mkdtemp(prefix="bytewax-state-model-", dir=_fast()))
+        self.main = Line(self.new_disk())
+        self.ordinary = True
+        """Whether a running execution collects everything: there was no zombie, no step back and no new beginning."""
+
+    # -- what is there
+
+    @property
+    def running(self) -> bool:
+        return self.main.execution is not None
+
+    def roots(self) -> list[int]:
+        """Name the epochs of the main line that may be resumed from."""
+        self.main.forget(self.clock(), self.settings.retain_for)
+        return sorted(self.main.epochs)
+
+    def check(self) -> None:
+        """Check what has to hold at any time."""
+        self.main.forget(self.clock(), self.settings.retain_for)
+        found = self.guard.inspect(self.main)
+        assert not found, "\n".join(found)
+
+    def close(self) -> None:
+        """Let go of everything."""
+        if self.running:
+            self.kill()
+        shutil.rmtree(self.folder, ignore_errors=True)
+
+    # -- items, timers and time
+
+    def put(self, key: str, value: int, after: int | None = None, line: Line | None = None) -> None:
+        """Set a value; with `after`, ask to be notified that many seconds from now."""
+        line = line or self.main
+        due = None if after is None else self.clock() + timedelta(seconds=after)
+        execution = line.execution
+        assert execution is not None
+        execution.put(key, value, due)
+        before = line.current.get(key)
+        # A batch after which a logic asks for nothing leaves its schedule as it is.
+        line.current[key] = value, due or (before[1] if before else None)
+
+    def delete(self, key: str) -> None:
+        assert self.main.execution is not None
+        self.main.execution.put(key, None)
+        self.main.current.pop(key, None)
+
+    def forget_timer(self, key: str) -> None:
+        assert self.main.execution is not None
+        self.main.execution.forget_timer(key)
+        if key in self.main.current:
+            self.main.current[key] = self.main.current[key][0], None
+
+    def wait(self, seconds: float) -> None:
+        self.clock.wait(seconds)
+
+    def notify(self) -> None:
+        """Notify those that are due; all of them, and nobody else."""
+        self.clock.wait(1)
+        now = self.clock()
+        assert self.main.execution is not None
+        due = sorted(key for key, (_, at) in self.main.current.items() if at is not None and at <= now)
+        assert self.main.execution.notify() == due
+        for key in due:
+            self.main.current[key] = self.main.current[key][0] + 1, None
+        self.tally.add("outcomes", "keys notified", len(due))
+
+    def look(self) -> None:
+        """Compare what runs with the model."""
+        assert self.main.execution is not None
+        assert self.main.execution.contents() == self.main.current
+
+    # -- epochs
+
+    def end_epoch(self, order: int = 0, doom: Doom | None = None, fault: Fault | None = None) -> None:
+        """End an epoch, and begin the next; or crash, or fail, in it.
+
+        :arg order: The worker that ends first.
+
+        :arg doom: Where to crash.
+
+        :arg fault: What goes wrong in the storage.
+
+        """
+        line = self.main
+        assert line.execution is not None
+        self._try(line, lambda: self._end(line, order), doom, fault)
+
+    def _end(self, line: Line, order: int) -> None:
+        execution = line.execution
+        assert execution is not None
+        count = len(execution.workers)
+        execution.snapshot(line.recovery, [(order + index) % count for index in range(count)])
+        with execution.pilot.around("commit"):
+            line.commit(execution.epoch, self.clock())
+        execution.next_epoch()
+        # An epoch takes some time, however little.
+        self.clock.wait(0.01)
+
+    def kill(self) -> None:
+        """Crash between two calls."""
+        assert self.main.execution is not None
+        self.main.execution.kill()
+        self.main.execution = None
+
+    # -- restarts
+
+    def resume(
+        self,
+        shape: Shape,
+        disk: Disk = "kept",
+        back: int = 0,
+        doom: Doom | None = None,
+        fault: Fault | None = None,
+    ) -> None:
+        """Start again.
+
+        :arg shape: How.
+
+        :arg disk: What became of the local one.
+
+        :arg back: How many epochs before the newest, as far as the retention goes.
+
+        :arg doom: Where to crash.
+
+        :arg fault: What goes wrong in the storage.
+
+        """
+        self._prepare(disk, back)
+        line = self.main
+        self._begin(line, shape)
+        execution = line.execution
+        assert execution is not None
+        self._try(line, execution.open, doom, fault)
+        if line.execution is None and doom is None and fault is None and self.choices.lag:
+            # What is new may not be listed yet.
+            self.clock.wait(self.choices.lag)
+            self._begin(line, shape)
+            self._try(line, line.execution.open)
+        self._give_up_what_is_lost(line)
+
+    def _prepare(self, disk: Disk, back: int) -> None:
+        roots = self.roots()
+        resume = roots[max(0, len(roots) - 1 - back)]
+        if resume != self.main.recovery.resume:
+            self.ordinary = False
+            self.tally.add("outcomes", "resumed from an earlier epoch")
+            self.main.go_back(resume)
+        if disk == "lost":
+            self.main.folder = self.new_disk()
+        elif disk != "kept":
+            _spoil(self.main.folder, cut=disk == "damaged")
+
+    def _begin(self, line: Line, shape: Shape) -> None:
+        refs = line.recovery.load()
+        self.clock.wait(0.01)
+        settings = self.settings.model_copy(
+            update={"backend": shape.backend, "cache_entries": shape.cache, "dir": line.folder}
+        )
+        pilot = Pilot(self.tally)
+        setup = Setup(shape.workers, settings)
+        storage = partial(self._storage, line, pilot)
+        if not refs and line.stores:
+            self.ordinary = False  # what has no ancestors is found by `gc` only
+        line.current = dict(line.epochs[line.recovery.resume].state)
+        line.execution = Execution(setup, refs, line.recovery.resume, self.clock, self.tokens, storage, pilot)
+        line.stores |= line.execution.stores()
+        self.tally.add("executions", f"{shape.workers} workers")
+        self.tally.add("executions", shape.backend)
+
+    def _give_up_what_is_lost(self, line: Line) -> None:
+        """A line that a zombie could legally take the state away from begins anew, with an empty recovery directory."""
+        if line.execution is None and self.guard.lost(line.epochs[line.recovery.resume].refs(self.keys)):
+            self.tally.add("outcomes", "state lost to a zombie, and said so")
+            self.ordinary = False
+            self.main = Line(self.new_disk())
+
+    def _storage(self, line: Line, pilot: Pilot, index: int) -> Storage:
+        faulty = FaultyStorage(self._gate(line, pilot, index), (), lambda: self.clock.wait(SLOW))
+        faulty.plan = pilot.faults
+        return Retrying(faulty, ATTEMPTS, tenacity.wait_none(), lambda seconds: None)
+
+    def _gate(self, line: Line, pilot: Pilot, index: int | None) -> Gate:
+        sights = [Sight(None)]
+
+        def see(names: list[str]) -> None:
+            execution = line.execution
+            store_id = execution.workers[index].store_id if execution is not None and index is not None else None
+            sights[0] = Sight(store_id, frozenset(names), self.clock())
+
+        return Gate(self.shown, pilot, see, lambda name: self._judge(name, line, sights[0]))
+
+    def _judge(self, name: str, line: Line, sight: Sight) -> None:
+        for one in (line, self.main):
+            one.forget(self.clock(), self.settings.retain_for)
+        self.guard.judge(name, line, self.main, sight, self.settings.retain_for)
+
+    # -- crashes and faults
+
+    def _try(self, line: Line, what: Callable[[], None], doom: Doom | None = None, fault: Fault | None = None) -> None:
+        """Do something that may crash or fail; a line of which the execution ended has none."""
+        execution = line.execution
+        assert execution is not None
+        if doom is not None:
+            execution.pilot.doom(doom.point, doom.skip)
+        if fault is not None:
+            execution.pilot.faults.append(fault)
+            times = fault.times
+        error: BaseException | None = None
+        try:
+            what()
+        except (Crash, BytewaxStateError) as ex:
+            error = ex
+        execution.pilot.spare()
+        execution.pilot.faults.clear()
+        self._settle(line, error, fault)
+        if fault is not None:
+            outcome = "survived" if line.execution else "ended"
+            self.tally.add("faults", f"{fault.verb} {fault.how}: {'missed' if fault.times == times else outcome}")
+
+    def _settle(self, line: Line, error: BaseException | None, fault: Fault | None = None) -> None:
+        """Draw the conclusion from how something ended."""
+        execution = line.execution
+        assert execution is not None
+        if error is None:
+            return
+        if isinstance(error, Crash):
+            execution.kill()
+        else:
+            execution.close()
+        line.execution = None
+        if isinstance(error, BytewaxStateError):
+            self._judge_error(line, error, fault)
+        elif not isinstance(error, Crash):
+            raise error
+
+    def _judge_error(self, line: Line, ex: BytewaxStateError, fault: Fault | None) -> None:
+        self.tally.add("errors", type(ex).__name__)
+        lost = self.guard.lost(line.epochs[line.recovery.resume].refs(self.keys))
+        if isinstance(ex, SnapshotMissingError) and lost and line is self.main:
+            return
+        if fault is not None:
+            assert not survivable(fault), f"a retry should have survived {fault}: {ex!r}"
+            assert isinstance(ex, expected(fault)), f"{fault} gave {ex!r}"
+            return
+        if line is not self.main and isinstance(ex, ConflictError):
+            return  # its claim was deleted, as it was taken for dead
+        # Without a fault, only a state that is gone ends an execution, or seems to be gone as a list is old.
+        assert isinstance(ex, SnapshotMissingError) and self.choices.lag and line is self.main, repr(ex)
+
+    def new_disk(self) -> Path:
+        return Path(tempfile.mkdtemp(dir=self.folder))
+
+
+def _fast() -> str | None:
+    """Prefer a folder in memory: nothing here has to survive the machine."""
+    return "/dev/shm" if Path("/dev/shm").is_dir() else None
+
+
+def _spoil(folder: Path, cut: bool) -> None:
+    """Lose every other file of the frozen images, or damage it."""
+    for path in sorted(folder.rglob("frozen/*/*"))[::2]:
+        if not cut:
+            path.unlink()
+            continue
+        data = path.read_bytes()
+        path.unlink()
+        path.write_bytes(data[:-1] + b"?")
