@@ -24,8 +24,8 @@ from bytewax.testing import run_main
 from benchmarks.cases import Backend
 from benchmarks.flows import Count, Item
 from bytewax_state import Settings, attach
-from bytewax_state.snapshot.layout import parse_manifest_name
-from bytewax_state.snapshot.manifest import Manifest, decode
+from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.manifest import Manifest
 from bytewax_state.snapshot.storage import open_storage
 
 AT_MOST = 4.0
@@ -115,12 +115,9 @@ def _line(job: Job, manifests: list[Manifest]) -> Line:
 def _manifests(settings: Settings) -> list[Manifest]:
     """Read all manifests of the one store that there is, the claim first."""
     assert settings.uri is not None
-    storage = open_storage(settings.uri, {}, 1)
-    names = [(found, name) for name in storage.list("") if (found := parse_manifest_name(name)) is not None]
-    return [
-        decode(storage.get(name), flow_id=flow, step_id=step, store_id=store, version=version)
-        for (flow, step, store, version), name in sorted(names)
-    ]
+    catalog = Catalog(open_storage(settings.uri, {}, 1))
+    (prefix,) = catalog.steps()
+    return list(catalog.step(prefix).manifests())
 
 
 class _Epochs(FixedPartitionedSource[Item, int]):

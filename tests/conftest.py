@@ -1,6 +1,8 @@
-"""What all tests need: an environment without settings of whoever runs them."""
+"""What all tests need: an environment and a log without what whoever runs them, or another test, has set."""
 
+import logging
 import os
+from collections.abc import Iterator
 
 import pytest
 
@@ -11,3 +13,14 @@ def no_settings(monkeypatch: pytest.MonkeyPatch) -> None:
     for name in os.environ:
         if name.upper().startswith(("BYTEWAX_STATE_", "BYTEWAX_RECOVERY_")):
             monkeypatch.delenv(name)
+
+
+@pytest.fixture(autouse=True)
+def log_as_it_was() -> Iterator[None]:
+    """Undo what a test does to the program's log, as the command line does, or the machine."""
+    logger = logging.getLogger("bytewax_state")
+    before = (logger.level, logger.propagate, list(logger.handlers))
+    yield
+    logger.setLevel(before[0])
+    logger.propagate = before[1]
+    logger.handlers[:] = before[2]
