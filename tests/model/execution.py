@@ -3,6 +3,7 @@
 Owns the order of Bytewax's calls, and the points between them. It does not own what the state should be (`line`).
 """
 
+import time
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
@@ -56,6 +57,9 @@ class Cell(StatefulBatchLogic[Any, Any, int]):
         return self.value
 
 
+_BUSY = ("compaction-pending", "num-running-compactions", "num-running-flushes")
+
+
 class WatchedTable(Table):
     """A table whose writes and checkpoints are points."""
 
@@ -72,7 +76,15 @@ class WatchedTable(Table):
 
     def checkpoint(self, path: Path) -> None:
         with self._pilot.around("checkpoint"):
+            self._calm()
             super().checkpoint(path)
+
+    def _calm(self) -> None:
+        """Wait for RocksDB's own threads, so that which files there are does not depend on how fast they are."""
+        assert self._db is not None
+        self._db.flush()
+        while any(self._db.property_int_value(f"rocksdb.{name}") for name in _BUSY):
+            time.sleep(0.0002)
 
 
 class WatchedWorker(StepWorker):
@@ -95,6 +107,11 @@ class WatchedWorker(StepWorker):
     @property
     def store_id(self) -> str:
         return self._store_id
+
+    @property
+    def version(self) -> int:
+        """Of the last freeze."""
+        return self._store.version if self._store is not None else 0
 
     def durable(self) -> set[str]:
         """Name the files that the next version will not upload, as paths below the step."""

@@ -13,7 +13,7 @@ A zombie's own manifests may name files that are gone: the main line collects wh
 of what a zombie writes afterwards.
 """
 
-from collections.abc import Collection, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
@@ -39,8 +39,8 @@ class Guard:
         self.breaches: list[str] = []
         self.excused: set[str] = set()
         """Stores of which a zombie deleted manifests that the main line might have wanted."""
-        self.zombies: set[str] = set()
-        """Stores of executions that went on after another one had resumed."""
+        self.zombies: dict[str, int] = {}
+        """Stores of executions that went on when another one resumed, and their versions at that time."""
         self.taken: set[str] = set()
         """Those of them of which the main line deleted something."""
         self._objects = objects
@@ -73,35 +73,45 @@ class Guard:
             return
         if own is main and manifest.store_id in self.zombies:
             self.taken.add(manifest.store_id)
-        if manifest.store_id not in self.taken and self._loses(step, name, own):
+        if manifest.store_id not in self.taken and self._loses(step, name, own, serving_of):
             self.breaches.append(f"{name} was deleted, though its own line can resume from it")
-        if own is not main and self._loses(step, name, main):
+        if own is not main and self._loses(step, name, main, self._serving):
             warning = sight.warning(step, main, retain_for)
             if warning is None:
                 self.excused.add(manifest.store_id)
             else:
                 self.breaches.append(f"{name} was deleted by {sight.store_id}, though it was shown {warning}")
 
-    def _loses(self, step: StepCatalog, name: str, line: Line) -> bool:
+    def _loses(
+        self, step: StepCatalog, name: str, line: Line, serving: Callable[[StepCatalog, Ref], list[Manifest]]
+    ) -> bool:
         refs = {ref for refs in line.roots(self._keys).values() for ref in refs}
-        return any([name_of(one) for one in serving_of(step, ref)] == [name] for ref in refs)
+        return any([name_of(one) for one in serving(step, ref)] == [name] for ref in refs)
 
     def _judge_file(self, step: StepCatalog, name: str, main: Line) -> None:
         path = name.removeprefix(f"{PREFIX}/")
-        wanted = self._wanted(step, main)
         for manifest in step.manifests():
-            if any(entry.path == path for entry in manifest.files) and wanted(manifest):
+            if any(entry.path == path for entry in manifest.files) and self._sound(manifest):
                 self.breaches.append(f"{name} was deleted, though {name_of(manifest)} names it")
         if path in durable(main):
             self.breaches.append(f"{name} was deleted, though the running execution builds on it")
 
-    def _wanted(self, step: StepCatalog, main: Line) -> "Wanted":
-        return Wanted(step, {ref for refs in main.roots(self._keys).values() for ref in refs}, self.zombies)
+    def _sound(self, manifest: Manifest) -> bool:
+        """Tell whether all that a manifest names has to be there."""
+        # A claim is written before anybody knows whether the restore will go well; see `durable`.
+        newest = self.zombies.get(manifest.store_id, manifest.version)
+        return manifest.version != CLAIM and manifest.version <= newest
+
+    def _only_sound(self, shelf: Shelf) -> Shelf:
+        return replace(shelf, manifests={at: one for at, one in shelf.manifests.items() if self._sound(one)})
+
+    def _serving(self, step: StepCatalog, ref: Ref) -> list[Manifest]:
+        return [one for one in serving_of(step, ref) if self._sound(one)]
 
     def lost(self, refs: Iterable[Ref]) -> bool:
         """Tell whether some refs can no longer be restored. (That they may be lost is what `inspect` says.)"""
         step = self.look()
-        return any(not serving_of(step, ref) for ref in refs)
+        return any(not self._serving(step, ref) for ref in refs)
 
     def inspect(self, main: Line) -> list[str]:
         """Check the invariants that cost no reading of files.
@@ -110,13 +120,12 @@ class Guard:
 
         """
         step = self.look()
-        wanted = self._wanted(step, main)
-        sound = replace(step, stores={store_id: _only(shelf, wanted) for store_id, shelf in step.stores.items()})
+        sound = replace(step, stores={store_id: self._only_sound(shelf) for store_id, shelf in step.stores.items()})
         refs = [
             ref
             for refs in main.roots(self._keys).values()
             for ref in refs
-            if ref.store_id not in self.excused or serving_of(step, ref)
+            if ref.store_id not in self.excused or self._serving(step, ref)
         ]
         findings = [
             *invariants.manifests_can_be_read(step),
@@ -134,24 +143,6 @@ class Guard:
             f"durable file is gone: {path}" for path in durable(main) if self._objects.size(f"{PREFIX}/{path}") is None
         ]
         return [*self._objects.breaches, *self.breaches, *found]
-
-
-def _only(shelf: Shelf, wanted: "Wanted") -> Shelf:
-    return replace(shelf, manifests={version: one for version, one in shelf.manifests.items() if wanted(one)})
-
-
-class Wanted:
-    """Tells of a manifest whether all that it names has to be there."""
-
-    def __init__(self, step: StepCatalog, refs: Iterable[Ref], zombies: set[str]) -> None:
-        self._serving = {name_of(one) for ref in refs for one in serving_of(step, ref)}
-        self._zombies = zombies
-
-    def __call__(self, manifest: Manifest) -> bool:
-        if manifest.version == CLAIM:
-            # It is written before anybody knows whether the restore will go well.
-            return False
-        return manifest.store_id not in self._zombies or name_of(manifest) in self._serving
 
 
 def serving_of(step: StepCatalog, ref: Ref) -> list[Manifest]:

@@ -44,6 +44,13 @@ class HauntedWorld(World):
         self.zombie_task: Task | None = None
         self.gc_task: Task | None = None
 
+    def check(self) -> None:
+        super().check()
+        if self.zombie is not None and self.zombie.execution is not None and self.zombie_task is None:
+            went_on = [name for name in self.objects.unclaimed if self.objects.size(name) is not None]
+            stores = self.zombie.execution.stores()
+            assert not [name for name in went_on if name.split("/")[3] in stores], "a zombie went on without its claim"
+
     def close(self) -> None:
         self.bury()
         self.leave_gc()
@@ -62,7 +69,8 @@ class HauntedWorld(World):
         self.ordinary = False
         self.zombie, self.main = self.main, self.main.fork(self.new_disk())
         assert self.zombie.execution is not None
-        self.guard.zombies |= self.zombie.execution.stores()
+        for worker in self.zombie.execution.workers:
+            self.guard.zombies[worker.store_id] = worker.version
 
     def bury(self) -> None:
         """Crash the zombie, wherever it is."""

@@ -10,6 +10,7 @@ from pathlib import Path
 
 from bytewax_state.snapshot.failing import check_name, conflict, failing, fetch
 from bytewax_state.snapshot.layout import parse_manifest_name
+from bytewax_state.snapshot.manifest import CLAIM
 
 
 class Objects:
@@ -19,6 +20,8 @@ class Objects:
 
     def __init__(self) -> None:
         self.breaches: list[str] = []
+        self.unclaimed: list[str] = []
+        """First versions that were written when the claim of their store was gone."""
         self._data: dict[str, bytes] = {}
         self._ever: dict[str, bytes] = {}  # name -> SHA-256 of what was first written under it
         self._versions: dict[str, int] = {}  # folder of a store -> its newest version
@@ -84,3 +87,5 @@ class Objects:
             if manifest.version != expected:
                 self.breaches.append(f"{name} was written, expected version {expected}")
             self._versions[folder] = manifest.version
+            if manifest.version == 1 and f"{folder}/{CLAIM:012}.manifest" not in self._data:
+                self.unclaimed.append(name)

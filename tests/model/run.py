@@ -28,8 +28,8 @@ COMMON = settings(
 )
 
 PROFILES = {
-    "default": settings(COMMON, max_examples=25, stateful_step_count=30),
-    "ci": settings(COMMON, max_examples=60, stateful_step_count=40),
+    "default": settings(COMMON, max_examples=40, stateful_step_count=30),
+    "ci": settings(COMMON, max_examples=100, stateful_step_count=40),
     "nightly": settings(COMMON, max_examples=100, stateful_step_count=50),
 }
 """By name; `nightly` begins again, with another seed, until its time is over."""

@@ -34,7 +34,8 @@ from tests.model.tally import Tally
 
 Disk = Literal["kept", "lost", "partly lost", "damaged"]
 
-MIB = 1 << 20
+MEMORY = 64 << 20
+"""Bytes; so much that no table is flushed because of what others have in memory, which would not be the same again."""
 
 SLOW = 90
 """How many seconds a slow call takes: longer than some retentions, and than the grace period."""
@@ -83,7 +84,7 @@ class World:
         self.settings = Settings(
             uri="objects",
             key_groups=GROUPS,
-            memory=MIB,
+            memory=MEMORY,
             upload_threads=1,
             retain_snapshots=choices.keep,
             retain_for=timedelta(seconds=choices.retain_for),
