@@ -150,6 +150,27 @@ def died_early(step: StepCatalog, own: Manifest) -> list[str]:
     ]
 
 
+def orphaned(step: StepCatalog, own: Manifest, elders: Collection[str]) -> list[str]:
+    """Find the stores of executions that died before they published anything, and began where only elders were.
+
+    Another worker of this execution may have published nothing yet either, but it descends from the elders' heirs.
+
+    :arg step: What there is.
+
+    :arg own: Newest manifest of this store.
+
+    :arg elders: Stores that are about to go.
+
+    :returns: Store ids, oldest first.
+
+    """
+    return [
+        store_id
+        for store_id, shelf in step.stores.items()
+        if store_id < own.store_id and shelf.versions == (CLAIM,) and shelf.ancestors and shelf.ancestors <= set(elders)
+    ]
+
+
 def _died_early(shelf: Shelf, own: Manifest) -> bool:
     if not shelf.versions:
         return True
@@ -266,8 +287,8 @@ class Collector:
         step = None if not old and going <= self._settled else self._look(own, now)
         if step is None:
             return
-        if self._passed(self._committed_at, now):
-            going = going.union(died_early(step, own))
+        committed = self._passed(self._committed_at, now)
+        going = going.union(died_early(step, own) if committed else orphaned(step, own, going))
         stores = sorted(going & step.stores.keys())
         names = [(store_id, version) for store_id in stores for version in step.stores[store_id].versions]
         names += [(own.store_id, version) for version in old]

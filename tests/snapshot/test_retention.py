@@ -198,6 +198,19 @@ def test_runs_that_are_shorter_than_the_retention_leave_nothing_behind_for_long(
     assert {name for name in run.left() if store("c") in name} == {name_of(manifest("c1")), *named("c2")}
 
 
+def test_claims_on_elders_go_with_them(tmp_path: Path) -> None:
+    """Or they would stay for ever, as nothing is left that they are known by; another worker's claim stays."""
+    run = Run(tmp_path, Policy(1, HOUR), elders="a")
+    run.lay(manifest("a1"), manifest("b0", ancestors="a"), manifest("c1", "c2", ancestors="a"), files="b3 c2 d11")
+    worker = replace(manifest("c0", ancestors="ac"), store_id=store("c").replace("w000", "w001"))
+    run.lay(worker)
+    for minute in range(2):
+        run.publish("c2 d11", NOW + timedelta(minutes=minute), ancestors="ac")
+    left = run.left()
+    assert not {name for name in left if store("a") in name or store("b") in name}
+    assert {name_of(manifest("c1")), name_of(worker)} <= left
+
+
 def test_files_whose_manifests_are_gone_wait_for_the_grace_period_too(tmp_path: Path) -> None:
     """These may have gone just now, by another worker, and who claims the files may not be listed yet."""
     run = Run(tmp_path, Policy(1, HOUR), elders="a")
