@@ -2,12 +2,13 @@
 
 import os
 from collections.abc import Iterator
+from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from bytewax_state.errors import SnapshotMissingError
+from bytewax_state.errors import ConflictError, SnapshotMissingError
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.history import History
@@ -21,6 +22,7 @@ from bytewax_state.store.base import Store
 from bytewax_state.store.heap import HeapStore
 from bytewax_state.store.table import Memory, Table
 from tests.contracts.store_contract import Box, BoxRows, contents, put
+from tests.faults import FaultyStorage
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GROUPS = 8
@@ -227,6 +229,39 @@ def test_the_claim_comes_first(writers: list[Writer], tmp_path: Path) -> None:
     name = manifest_name("flow", "flow.s", again.origin.store_id, 0)
     claimed = again.catalog.read(name)
     assert {entry.path.partition("/")[0] for entry in claimed.files} == {first.origin.store_id}
+
+
+class Deleting(FaultyStorage):
+    """A storage in which somebody deletes a manifest as soon as it was read."""
+
+    def get(self, name: str) -> bytes:
+        data = super().get(name)
+        self.delete([name])
+        return data
+
+
+def test_a_manifest_that_goes_before_the_claim_ends_the_restore(writers: list[Writer], tmp_path: Path) -> None:
+    """Its files go next, by whoever did not see the claim: rather an error now than a snapshot of deleted files."""
+    first = begin(writers, tmp_path)
+    first.add(0)
+    first.put(0, "a", 1)
+    refs = first.publish()
+    catalog = Catalog(Deleting(first.storage, []))
+    origin = replace(first.origin, store_id=first.origin.store_id.replace("0000", "0009"))
+    with pytest.raises(SnapshotMissingError, match="was deleted while"):
+        restore(catalog, tmp_path / "other", tmp_path / "other" / "live", origin, refs, MEMORY, NOW, 1)
+
+
+def test_a_first_version_without_its_claim_is_taken_back(writers: list[Writer], tmp_path: Path) -> None:
+    """Somebody took this run for dead, and may have deleted what it builds on; Bytewax gets no ref to it."""
+    first = begin(writers, tmp_path)
+    first.add(0)
+    first.put(0, "a", 1)
+    name = manifest_name("flow", "flow.s", first.origin.store_id, 0)
+    first.storage.delete([name])
+    with pytest.raises(ConflictError, match="took this one for dead"):
+        first.publish()
+    assert [one for one in first.storage.list("flow") if one.endswith(".manifest")] == []
 
 
 def test_own_versions_go_with_their_files(writers: list[Writer], tmp_path: Path) -> None:
