@@ -33,12 +33,7 @@ _RESTORED = re.compile(
     r"restored step=(?P<step>\S+) groups=(?P<groups>\d+) from=(?P<source>\S+)"
     r" linked_bytes=(?P<linked>\d+) fetched_bytes=(?P<fetched>\d+) "
 )
-_ENDED = re.compile(r"the run ended: (?P<kind>[a-z-]+): ")
-
-UNNAMED = "unnamed"
-"""The kind of an error that no log names: Bytewax panicked over a broken connection, and hid it."""
-
-_PANIC = "PanicException: Send thread panic"
+_ENDED = re.compile(r"(?:the run ended|ends the run): (?P<kind>[a-z-]+): ")
 
 
 class RunFailedError(Exception):
@@ -340,7 +335,7 @@ def _failure(processes: Sequence[subprocess.Popen[bytes]], logs: Sequence[Path])
     failure = RunFailedError(_report(f"processes ended by themselves with {codes}", logs))
     # A Rust panic may end in an abort; any other signal is not for an error to raise.
     if all(code is None or code >= 0 or code == -signal.SIGABRT for code in codes):
-        failure.kind = _named(logs) or _hidden(logs)
+        failure.kind = _named(logs)
     return failure
 
 
@@ -348,11 +343,6 @@ def _named(logs: Sequence[Path]) -> str | None:
     """Find the kind of the error that ended a run."""
     found = [match["kind"] for log in logs for match in _ENDED.finditer(log.read_text(errors="replace"))]
     return found[0] if found else None
-
-
-def _hidden(logs: Sequence[Path]) -> str | None:
-    """Tell whether all that ended is a cluster whose processes panicked over their connections."""
-    return UNNAMED if all(_PANIC in log.read_text(errors="replace") for log in logs) else None
 
 
 def _kill(processes: list[subprocess.Popen[bytes]], logs: Sequence[Path], rng: Random, outlive: float) -> bool:

@@ -231,7 +231,12 @@ class _Builder:
 
     def __call__(self, resume: object) -> GroupLogic:
         worker = self.workers.here()
-        return GroupLogic(worker, None if resume is None else worker.note(resume))
+        try:
+            group = None if resume is None else worker.note(resume)
+        except BaseException as ex:
+            worker.fail(ex)
+            raise
+        return GroupLogic(worker, group)
 
 
 class _Hello(DynamicSource[_Parcel]):

@@ -73,8 +73,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             if len(by_key) < len(items):
                 by_key = _gathered(items)
             out = self._on_items(part, by_key)
-        except BaseException:
-            worker.close()
+        except BaseException as ex:
+            worker.fail(ex)
             raise
         else:
             return [out] if out else [], False
@@ -93,8 +93,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             now = worker.now()
             keys = sorted(part.pop_due(now))
             return self._emit(self._on_due(part, keys, now)) if keys else ([], False)
-        except BaseException:
-            worker.close()
+        except BaseException as ex:
+            worker.fail(ex)
             raise
 
     def on_eof(self) -> tuple[list[Out], bool]:
@@ -108,8 +108,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             return [], False
         try:
             return self._emit(self._on_end(part))
-        except BaseException:
-            self._worker.close()
+        except BaseException as ex:
+            self._worker.fail(ex)
             raise
 
     def notify_at(self) -> datetime | None:
@@ -129,8 +129,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
         """
         try:
             return self._worker.snapshot(self._group)
-        except BaseException:
-            self._worker.close()
+        except BaseException as ex:
+            self._worker.fail(ex)
             raise
 
     def _wake(self, group: int) -> Slice[Logic]:

@@ -5,6 +5,7 @@ the first snapshot of an epoch publishes. It does not own the calls on the user'
 Called by the logics of the key groups, in the worker's own thread.
 """
 
+import logging
 import os
 import threading
 import weakref
@@ -19,7 +20,7 @@ from typing import Any
 from bytewax_state import metrics
 from bytewax_state.codecs import codec
 from bytewax_state.dataflow.logics import Logic, LogicRows
-from bytewax_state.errors import ConfigError, IncompatibleError, SnapshotMissingError
+from bytewax_state.errors import BytewaxStateError, ConfigError, IncompatibleError, SnapshotMissingError
 from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.history import History
@@ -33,6 +34,8 @@ from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.heap import HeapStore
 from bytewax_state.store.rocksdb import RocksDBStore
 from bytewax_state.store.table import Memory, Table
+
+logger = logging.getLogger("bytewax_state")
 
 
 @dataclass(frozen=True, slots=True)
@@ -184,6 +187,17 @@ class StepWorker:
         self.changed = False
         ref = Ref(self._store_id, store.version, group, self.step.settings.key_groups)
         return ref.encode(self.step.flow_id, self.step.step_id, self._keys)
+
+    def fail(self, ex: BaseException) -> None:
+        """Let go of everything, and say why, if the reason is ours: where there are several processes, Bytewax may
+        come to its end over the broken connection to another one, and hide it.
+
+        :arg ex: What is about to be raised.
+
+        """
+        self.close()
+        if isinstance(ex, BytewaxStateError):
+            logger.error("step %r ends the run: %s: %s", self.step.step_id, ex.kind, ex)
 
     def close(self) -> None:
         """Let go of the store and its folder; what was not published is lost. May be called more than once."""
