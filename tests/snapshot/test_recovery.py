@@ -51,6 +51,17 @@ def test_the_resume_epoch_is_that_of_bytewax(tmp_path: Path) -> None:
     assert before.resume_epoch > 5
 
 
+def test_every_group_has_a_row_of_the_execution_that_runs(tmp_path: Path) -> None:
+    """Also those without an item in it: what an execution that died had written of them must not come back."""
+    run(tmp_path, [*ITEMS[:100], TestingSource.ABORT()])
+    before = {_store_of(row) for row in read_refs([tmp_path / "recovery"]).rows}
+    run(tmp_path, [*ITEMS[:100], *[("key0", 1)] * 30, TestingSource.ABORT()])
+    refs = read_refs([tmp_path / "recovery"])
+    newest = {row.route: _store_of(row) for row in sorted(refs.loadable(refs.resume_epoch), key=lambda row: row.epoch)}
+    assert len(newest) == 8
+    assert before.isdisjoint(newest.values())
+
+
 def test_with_a_backup_interval_older_epochs_can_be_loaded(tmp_path: Path) -> None:
     """Their rows are kept by Bytewax, so their state has to be kept too."""
     refs = read_refs([run(tmp_path, ITEMS[:200], backup=timedelta(hours=1))])
@@ -102,6 +113,10 @@ def test_rows_that_are_no_refs_are_passed_over(tmp_path: Path) -> None:
             )
     db.close()
     assert set(read_refs([recovery]).rows) == expected
+
+
+def _store_of(row: RefRow) -> str:
+    return decode_ref(row.value, "flow", row.step_id).store_id
 
 
 def _ask(part: Path, query: str) -> list[Any]:

@@ -1,0 +1,75 @@
+"""The table: what RocksDB does silently, said aloud."""
+
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from bytewax_state.errors import ConflictError, SnapshotCorruptError
+from bytewax_state.store.table import Memory, Table
+
+MEMORY = Memory.of(8 << 20)
+ROWS = [(b"\x00\x01k%06d" % number, b"v" * 100) for number in range(5_000)]
+ALL = (b"", b"\xff")
+
+
+@pytest.fixture
+def image(tmp_path: Path) -> Path:
+    """A frozen image of one file."""
+    table = Table.open(tmp_path / "live", MEMORY, create=True)
+    table.write(ROWS)
+    table.checkpoint(tmp_path / "image")
+    table.close()
+    return tmp_path / "image"
+
+
+def damage(image: Path) -> None:
+    """Flip a bit in the first third of the rows' file."""
+    (path,) = image.glob("*.sst")
+    data = bytearray(path.read_bytes())
+    data[len(data) // 3] ^= 1
+    path.write_bytes(bytes(data))
+
+
+READS: dict[str, Callable[[Table], object]] = {
+    "scan": lambda table: list(table.scan(*ALL)),
+    "scan_keys": lambda table: list(table.scan_keys(*ALL)),
+    "get_many": lambda table: table.get_many([key for key, _ in ROWS]),
+}
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_damaged_file_is_an_error_and_not_the_end(read: str, image: Path) -> None:
+    """An iterator of RocksDB just ends there, and only its status tells."""
+    damage(image)
+    table = Table.open(image, MEMORY, create=False)
+    with pytest.raises(SnapshotCorruptError):
+        READS[read](table)
+    table.close()
+
+
+@pytest.mark.parametrize("read", READS)
+def test_a_sound_file_is_read_to_its_end(read: str, image: Path) -> None:
+    """All rows, in their order."""
+    table = Table.open(image, MEMORY, create=False)
+    assert len(READS[read](table)) == len(ROWS)  # type: ignore[arg-type]
+    table.close()
+
+
+def test_an_image_is_opened_with_the_options_of_a_table(image: Path) -> None:
+    """Without the map of column families, RocksDB silently takes its own defaults."""
+    table = Table.open(image, MEMORY, create=False)
+    assert table._db is not None
+    assert table._db.property_value("rocksdb.block-cache-capacity") == str(8 << 20)
+    table.close()
+
+
+def test_a_table_is_open_once(image: Path) -> None:
+    """Also while somebody iterates over it; closed, it can be opened again."""
+    table = Table.open(image, MEMORY, create=False)
+    rows = table.scan(*ALL)
+    next(rows)
+    with pytest.raises(ConflictError):
+        Table.open(image, MEMORY, create=False)
+    table.close()
+    Table.open(image, MEMORY, create=False).close()
