@@ -4,6 +4,7 @@ Owns how a step is spilled, killed or spread over other workers on its way. It d
 hazard. Called by `test_hazards*.py`.
 """
 
+import logging
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -54,7 +55,7 @@ def cut(items: Sequence[Any], size: int = 1) -> list[Batch]:
 
 
 def warnings(caplog: pytest.LogCaptureFixture) -> list[str]:
-    return [record.getMessage() for record in caplog.records if record.name == "bytewax_state"]
+    return [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
 
 
 class Count(StatefulBatchLogic[Any, Any, Any]):
