@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from bytewax_state.errors import BytewaxStateError, SnapshotCorruptError, SnapshotError
+from bytewax_state.errors import BytewaxStateError, SnapshotError
 from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot.layout import (
     parse_file_path,
@@ -119,7 +119,7 @@ class Catalog:
         """
         try:
             return decode(self.storage.get(name), name, self.keys)
-        except SnapshotCorruptError:
+        except SnapshotError:
             # It may have been damaged on its way.
             return decode(self.storage.get(name), name, self.keys)
 

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 from bytewax_state.errors import BytewaxStateError, ConflictError, StorageError
 
-__all__ = ["BLOCK", "TEMPORARY", "TransientError", "check_name", "conflict", "failing", "fetch"]
+__all__ = ["BLOCK", "TEMPORARY", "TransientError", "check_name", "conflict", "failing", "fetch", "local_disk"]
 
 BLOCK = 8 << 20
 """How many bytes of a file are in memory at once."""
@@ -137,13 +137,13 @@ def fetch(blocks: Iterable[bytes], local: Path) -> str:
     """
     digest = hashlib.sha256()
     try:
-        with _local(local):
+        with local_disk(local):
             local.unlink(missing_ok=True)  # it may be linked elsewhere, too
             file = local.open("xb")
         with _closing(file, local):
             for block in blocks:
                 digest.update(block)
-                with _local(local):
+                with local_disk(local):
                     file.write(block)
     except BaseException:
         with suppress(OSError):
@@ -158,15 +158,22 @@ def _closing(file: BinaryIO, local: Path) -> Iterator[None]:
     try:
         yield
     finally:
-        with _local(local):
+        with local_disk(local):
             file.close()
 
 
 @contextmanager
-def _local(path: Path) -> Iterator[None]:
-    """Tell the local disk's errors from those of the storage."""
+def local_disk(path: Path) -> Iterator[None]:
+    """Turn what the local disk raises into our error, and so tell it from those of the storage.
+
+    :arg path: File, or folder, of the local disk.
+
+    """
     try:
         yield
     except OSError as ex:
-        msg = f"cannot write {path}: {ex}; free some space there, or set BYTEWAX_STATE_DIR to a folder that has some"
+        msg = (
+            f"cannot read or write {path}: {ex}; free some space there or repair it, or set BYTEWAX_STATE_DIR to a "
+            "folder of another disk"
+        )
         raise StorageError(msg) from ex

@@ -22,7 +22,8 @@ class Folder:
     """A storage in a folder of this machine, or of one that it has mounted.
 
     An object is written to a temporary file first and then linked under its name, which fails if the name is taken.
-    What a killed process leaves is a temporary file, which no list shows and nobody waits for.
+    What a killed process leaves is a temporary file, which no list shows and nobody waits for. It goes with the last
+    object of its folder.
     """
 
     def __init__(self, root: Path) -> None:
@@ -93,8 +94,21 @@ class Folder:
     def delete(self, names: Iterable[str]) -> None:
         """See `Storage.delete`."""
         for name in names:
+            path = self._path(name)
             with self._failing("delete", name):
-                self._path(name).unlink(missing_ok=True)
+                path.unlink(missing_ok=True)
+            self._prune(path.parent)
+
+    def _prune(self, folder: Path) -> None:
+        """Remove a folder without objects, and those above it that have none then either."""
+        with suppress(OSError):  # not empty; or not there any more
+            while folder != self._root:
+                left = list(folder.iterdir())
+                if all(path.name.startswith(TEMPORARY) for path in left):
+                    for path in left:
+                        path.unlink(missing_ok=True)
+                folder.rmdir()
+                folder = folder.parent
 
     def _path(self, name: str) -> Path:
         check_name(name, self.url)
@@ -107,10 +121,11 @@ class Folder:
 @contextmanager
 def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Make a new file in a folder, and remove its name behind."""
-    _make(folder)
     for number in itertools.count():
+        _make(folder)
         path = folder / f"{TEMPORARY}{os.getpid()}-{number}"
-        with suppress(FileExistsError):  # another thread's, or left by a process that was killed
+        # Another thread's, or left by a process that was killed; or the folder was just pruned.
+        with suppress(FileExistsError, FileNotFoundError):
             file = path.open("xb")
             break
     try:
@@ -132,11 +147,17 @@ def _link(temporary: Path, file: BinaryIO, path: Path) -> bool:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder, durably, with those above it."""
-    if not folder.is_dir():
+    """Make a folder, durably, with those above it, though these may be pruned meanwhile."""
+    while not folder.is_dir():
         _make(folder.parent)
-        folder.mkdir(exist_ok=True)
-        _sync(folder.parent)
+        with suppress(FileNotFoundError):
+            try:
+                folder.mkdir()
+            except FileExistsError:
+                if not stat.S_ISDIR(folder.lstat().st_mode):
+                    raise
+            else:
+                _sync(folder.parent)
 
 
 def _sync(folder: Path) -> None:

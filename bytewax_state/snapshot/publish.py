@@ -18,6 +18,7 @@ from typing import Literal
 from bytewax_state import metrics
 from bytewax_state.keygroups import HASH, NAMES_ID
 from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.failing import local_disk
 from bytewax_state.snapshot.layout import file_name, file_path
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, Seconds, Stats
 from bytewax_state.snapshot.storage import Storage
@@ -133,13 +134,16 @@ def publish(
 
     :returns: The manifest that was written.
 
-    :raises StorageError: If something cannot be written, for good. Nothing was published then.
+    :raises StorageError: If something cannot be written, or read from the local disk, for good. Nothing was published
+        then.
 
     """
     began = time.perf_counter()
-    todo = plan(frozen.path, durable)
-    with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
-        sent = list(pool.map(lambda path: _send(catalog.storage, origin, path), todo.new))
+    with local_disk(frozen.path):
+        todo = plan(frozen.path, durable)
+        inline = {path.name: path.read_bytes() for path in todo.inline}
+        with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
+            sent = list(pool.map(lambda path: _send(catalog.storage, origin, path), todo.new))
     files = (*(one.entry for one in sent), *todo.reused)
     stats = Stats(
         rows=frozen.rows,
@@ -157,7 +161,6 @@ def publish(
             publish=time.perf_counter() - began,
         ),
     )
-    inline = {path.name: path.read_bytes() for path in todo.inline}
     manifest = _manifest(
         origin, frozen.version, at, epoch=epoch, groups=frozen.groups, files=files, inline=inline, stats=stats
     )

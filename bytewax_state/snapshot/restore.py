@@ -24,6 +24,7 @@ from bytewax_state import metrics
 from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError, StorageError
 from bytewax_state.keygroups import HASH, NAMES_ID, group_range
 from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.failing import local_disk
 from bytewax_state.snapshot.layout import frozen_dir, manifest_name, step_prefix
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, check_compatible, name_of
 from bytewax_state.snapshot.publish import Origin, claim, hash_file
@@ -114,14 +115,14 @@ def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: 
     catalog = catalog.strict() if any(ref.signed for ref in wanted) else catalog
     left = list(wanted)
     seen: list[int] = []
-    damaged: SnapshotCorruptError | None = None
+    unread: SnapshotError | None = None
     for version, is_enough in _candidates(catalog, flow_id, step_id, store_id, wanted):
         try:
             manifest = catalog.read(manifest_name(flow_id, step_id, store_id, version))
         except FileNotFoundError:
             continue
-        except SnapshotCorruptError as ex:
-            damaged = damaged or ex  # a later one may serve as well
+        except SnapshotError as ex:
+            unread = unread or ex  # a later one may serve as well
             continue
         seen.append(version)
         check_compatible(manifest, wanted[0].key_groups, HASH, NAMES_ID)
@@ -130,12 +131,12 @@ def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: 
             left = [ref for ref in left if ref not in served]
             yield Source(manifest, tuple(sorted(ref.group for ref in served)))
         if not left:
-            if damaged is not None:
-                logger.warning("%s; all that is needed is in other versions too", damaged)
+            if unread is not None:
+                logger.warning("%s; all that is needed is in other versions too", unread)
             return
-    if damaged is not None:
-        msg = f"{damaged}{_elsewhere(catalog, flow_id, step_id, store_id, '')}"
-        raise SnapshotCorruptError(msg) from damaged
+    if unread is not None:
+        msg = f"{unread}{_elsewhere(catalog, flow_id, step_id, store_id, '')}"
+        raise type(unread)(msg) from unread
     raise _missing(catalog, step_id, left[0], seen)
 
 
@@ -218,7 +219,7 @@ def restore(
 
     :raises SnapshotCorruptError: If an object is not what its manifest, or its digest, says.
 
-    :raises StorageError: If the storage is out of reach.
+    :raises StorageError: If the storage is out of reach, or the local disk is full or fails.
 
     """
     began = time.perf_counter()
@@ -226,18 +227,19 @@ def restore(
     base, *others = sources
     origin = _descend(origin, [source.manifest for source in sources], at)
     _claim(catalog, origin, sources, at)
-    done = bring(catalog, root, base.manifest, live, threads)
-    table = Table.open(live, memory, create=False)
-    try:
-        _clip(table, base)
-        _tell(base, done, time.perf_counter() - began)
-        for number, source in enumerate(others):
-            began = time.perf_counter()
-            done = _ingest(catalog, root, source, live.parent / f"from-{number}", table, memory, threads)
-            _tell(source, done, time.perf_counter() - began)
-    except BaseException:
-        table.close()
-        raise
+    with local_disk(live.parent):
+        done = bring(catalog, root, base.manifest, live, threads)
+        table = Table.open(live, memory, create=False)
+        try:
+            _clip(table, base)
+            _tell(base, done, time.perf_counter() - began)
+            for number, source in enumerate(others):
+                began = time.perf_counter()
+                done = _ingest(catalog, root, source, live.parent / f"from-{number}", table, memory, threads)
+                _tell(source, done, time.perf_counter() - began)
+        except BaseException:
+            table.close()
+            raise
     return Restored(table, {entry.local: entry for entry in base.manifest.files}, origin)
 
 
@@ -288,6 +290,8 @@ def bring(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, thread
     :raises SnapshotMissingError: If a file is gone.
 
     :raises SnapshotCorruptError: If a file is not what the manifest says.
+
+    :raises OSError: If the local disk is full or fails.
 
     """
     folder.mkdir(parents=True)

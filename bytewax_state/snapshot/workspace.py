@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import IO
 
 from bytewax_state.errors import ConflictError, StorageError
+from bytewax_state.snapshot.failing import local_disk
 from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, local_workers, lock_path, store_dir
 
 logger = logging.getLogger("bytewax_state")
@@ -53,8 +54,9 @@ class Workspace:
         self._index = worker_index
         self._count = worker_count
         self._lock: IO[str] | None = _lock(lock_path(root, flow_id, step_id, worker_index))
-        for other in self._others(worker_index):
-            _keep_frozen(other)
+        with local_disk(root):
+            for other in self._others(worker_index):
+                _keep_frozen(other)
 
     def frozen(self, version: int) -> Path:
         """Name the folder of a frozen image.
@@ -63,9 +65,12 @@ class Workspace:
 
         :returns: Path; its parent exists.
 
+        :raises StorageError: If that cannot be made.
+
         """
         path = frozen_dir(self.root, *self._names, self._store_id, version)
-        path.parent.mkdir(parents=True, exist_ok=True)
+        with local_disk(path.parent):
+            path.parent.mkdir(parents=True, exist_ok=True)
         return path
 
     def tidy(self, version: int) -> None:

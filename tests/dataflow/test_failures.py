@@ -1,6 +1,7 @@
 """What goes wrong outside of the flow: each time a clear error, and nothing lost."""
 
 import os
+import pickle
 import shutil
 import struct
 import subprocess
@@ -30,6 +31,7 @@ from bytewax_state.errors import (
 from bytewax_state.run import _keep_epochs, main
 from bytewax_state.snapshot.recovery import check, read
 from tests.dataflow.flows import ITEMS, flow_of, per_key
+from tests.disks import mounted
 
 ZERO = timedelta(0)
 Change = Callable[[Path], None]
@@ -60,13 +62,18 @@ class Job:
         """Run, see it fail, and return the message; what was there before must be as it was."""
         before = _contents(self.folder / "snapshots")
         out = list(self.out)
+        message = self.raises(expected, **changes)
+        after = _contents(self.folder / "snapshots")
+        assert {name: after.get(name) for name in before} == before
+        assert self.out == out[: len(self.out)]
+        return message
+
+    def raises(self, expected: type[BytewaxStateError], **changes: Any) -> str:
+        """Run, see it end with an error, at once or after some epochs, and return the message."""
         with pytest.raises(Exception) as caught:  # noqa: PT011
             self.run(**changes)
         ours = next(one for one in _causes(caught.value) if isinstance(one, BytewaxStateError))
         assert type(ours) is expected, ours
-        after = _contents(self.folder / "snapshots")
-        assert {name: after.get(name) for name in before} == before
-        assert self.out == out[: len(self.out)]
         return str(ours)
 
     def finishes(self) -> None:
@@ -145,6 +152,33 @@ def test_a_storage_that_is_full(quota: int, tmp_path: Path) -> None:
     assert "No space left" in str(ours)
     QuotaFileSystem.left = 1 << 40
     job.run()
+    job.finishes()
+
+
+FAIL = """
+import pickle, sys
+from bytewax_state.errors import StorageError
+
+job = pickle.load(sys.stdin.buffer)
+message = job.raises(StorageError)
+sys.stdout.buffer.write(pickle.dumps((job, message)))
+"""
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+@pytest.mark.parametrize("size", ["16k", "64k", "128k", "256k"])
+def test_a_local_disk_that_is_full(size: str, backend: str, tmp_path: Path) -> None:
+    """Ends the run at whatever did not fit, a fetched file or a flush; with room it goes on from the epoch before."""
+    job = Job(tmp_path, backend)
+    job.run()
+    job.items = list(ITEMS)  # an abort that is behind counts for one resume only
+    job.lose_disk()
+    command = [*mounted(tmp_path / "work", f"size={size}"), sys.executable, "-c", FAIL]
+    done = subprocess.run(command, input=pickle.dumps(job), check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    job, message = pickle.loads(done.stdout)
+    assert "No space left" in message
+    assert str(tmp_path / "work") in message
     job.finishes()
 
 

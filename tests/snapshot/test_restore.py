@@ -1,14 +1,14 @@
 """Which manifest serves which ref, and that a restored table holds what the refs say, from any mix of stores."""
 
 import os
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
 
-from bytewax_state.errors import ConflictError, SnapshotMissingError
+from bytewax_state.errors import ConflictError, SnapshotError, SnapshotMissingError
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.history import History
@@ -146,6 +146,25 @@ def test_the_newest_manifest_is_preferred_where_it_serves_all(writers: list[Writ
     assert source.manifest.version == 4
     (source,) = find(first.catalog, "flow", "flow.s", old)
     assert source.manifest.version == 1
+
+
+@pytest.mark.parametrize("damage", [lambda data: data[:-1], lambda data: data[:8] + b"\x80" + data[9:]])
+def test_a_manifest_that_cannot_be_read_is_passed_over(
+    damage: Callable[[bytes], bytes], writers: list[Writer], tmp_path: Path
+) -> None:
+    """Whether it looks damaged, or by a flipped bit as one of a newer format; if another one serves."""
+    first = begin(writers, tmp_path)
+    first.add(0, 1)
+    first.put(0, "a", 1)
+    old = first.publish()
+    first.put(1, "b", 2)
+    new = first.publish()
+    (path,) = (tmp_path / "snapshots").rglob("000000000002.manifest")
+    path.write_bytes(damage(path.read_bytes()))
+    (source,) = find(first.catalog, "flow", "flow.s", old)
+    assert source.manifest.version == 1
+    with pytest.raises(SnapshotError, match=r"0002\.manifest .*\. Of the store .*, versions 1 do not need it"):
+        find(first.catalog, "flow", "flow.s", new)
 
 
 def test_an_earlier_epoch_is_restored_as_it_was(writers: list[Writer], tmp_path: Path) -> None:
