@@ -77,8 +77,21 @@ class LogicRows:
             raise UsageError(msg) from ex
 
     def load(self, key: str, data: bytes) -> Logic:
-        """See `Rows.load`."""
-        logic = self._build(decode(data))
+        """See `Rows.load`.
+
+        :raises SnapshotError: If what was stored cannot be read back.
+
+        :raises BytewaxRuntimeError: If the builder fails on it.
+
+        """
+        try:
+            logic = self._build(decode(data))
+        except BytewaxStateError as ex:
+            msg = f"the state of step {self._step_id!r} for key {key!r} cannot be read back: {ex}"
+            raise type(ex)(msg) from ex
+        except Exception as ex:
+            msg = f"error calling the builder of step {self._step_id!r} with the state of key {key!r}"
+            raise BytewaxRuntimeError(msg) from ex
         self._hold_clock(logic)
         return logic
 

@@ -15,7 +15,7 @@ import pytest
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state import Settings
-from bytewax_state.errors import UsageError
+from bytewax_state.errors import IncompatibleError, UsageError
 from tests.dataflow.flows import ITEMS, MINUTE, STOPPED, RunningSum
 from tests.dataflow.hazards import Builder, Count, Way, batched, cut, warnings
 from tests.dataflow.runs import LONG, Job, Run, Step, causes, results
@@ -66,8 +66,37 @@ def test_a_builder_that_fails_on_a_resume(backend: str, workers: int, spilling: 
     with pytest.raises(Exception) as caught:  # noqa: PT011
         job.run(Run(workers=workers), chosen)
     assert [str(one) for one in causes(caught.value) if isinstance(one, ValueError)] == ["boom"]
+    assert any(re.search(r"builder of step 'flow\.s' .* key 'key\d+'", str(one)) for one in causes(caught.value))
     job.step = batched(Count)
     job.run(Run(workers=workers), chosen)
+    assert job.results() == results(batched(Count), BATCHES)
+
+
+class Total(int):
+    """A state of the user's own class."""
+
+
+class Totals(Count):
+    """Keeps it."""
+
+    def snapshot(self) -> Any:
+        return Total(self.count)
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+def test_a_class_that_was_renamed(
+    backend: str, spilling: Settings, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ends the run, naming the class, the step and a key; with the old name it goes on."""
+    job = Job(batched(Totals), BATCHES, tmp_path)
+    chosen = spilling.model_copy(update={"backend": backend})
+    job.run(Run(stop=5), chosen)
+    with monkeypatch.context() as patch, pytest.raises(Exception) as caught:  # noqa: PT011, PT012
+        patch.delitem(globals(), "Total")
+        job.run(Run(), chosen)
+    (ours,) = (str(one) for one in causes(caught.value) if type(one) is IncompatibleError and "step" in str(one))
+    assert re.search(r"step 'flow\.s' for key 'key\d+'.*Total", ours)
+    job.run(Run(), chosen)
     assert job.results() == results(batched(Count), BATCHES)
 
 
