@@ -15,9 +15,6 @@ from bytewax_state.snapshot.catalog import Catalog, StepCatalog
 from bytewax_state.snapshot.garbage import Plan
 from bytewax_state.survey import Roots, Survey, is_of, named_files, read_roots
 
-TOGETHER = 100
-"""How many steps wait for one grace period; each takes a few frames of Python's stack."""
-
 
 @dataclass(frozen=True, slots=True)
 class Garbage:
@@ -87,9 +84,10 @@ def delete(catalog: Catalog, todo: Sequence[Garbage], wait: Callable[[], object]
     :raises StorageError: If something cannot be deleted.
 
     """
-    parts = [todo[at : at + TOGETHER] for at in range(0, len(todo), TOGETHER)]
-    done = [plan for part in parts for plan in _delete(catalog, [one.plan for one in part], wait)]
-    return [Garbage(plan, one.sizes) for plan, one in zip(done, todo, strict=True)]
+    for one in todo:
+        garbage.delete_manifests(catalog, one.plan)
+    wait()
+    return [Garbage(garbage.delete_files(catalog, one.plan), one.sizes) for one in todo]
 
 
 def _flows(roots: Roots, flow: str | None) -> Collection[str]:
@@ -116,13 +114,3 @@ def _sizes(survey: Survey, step: StepCatalog, names: Iterable[str]) -> dict[str,
     """Tell the sizes of files; of those that a manifest names, it tells."""
     told: dict[str, int | None] = {name: entry.size for name, entry in named_files(step).items()}
     return told | survey.ask([name for name in names if name not in told], survey.storage.size)
-
-
-def _delete(catalog: Catalog, todo: Sequence[Plan], wait: Callable[[], object]) -> list[Plan]:
-    """Delete the manifests of all steps first, so that one grace period is enough, and then all files."""
-    if not todo:
-        wait()
-        return []
-    others: list[Plan] = []
-    mine = garbage.delete(catalog, todo[0], lambda: others.extend(_delete(catalog, todo[1:], wait)))
-    return [mine, *others]

@@ -25,7 +25,7 @@ from bytewax_state.snapshot import garbage, invariants
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
 from bytewax_state.snapshot.garbage import Plan
 from bytewax_state.snapshot.invariants import Finding
-from bytewax_state.snapshot.layout import component, is_store_id, parse_manifest_name, step_prefix
+from bytewax_state.snapshot.layout import component, is_store_id, parse_manifest_name, step_prefix, store_worker
 from bytewax_state.snapshot.manifest import FileEntry
 from bytewax_state.snapshot.recovery import read_refs
 from bytewax_state.snapshot.ref import Ref, decode_ref
@@ -87,9 +87,18 @@ def read_roots(folders: Iterable[Path], keys: Keys) -> Roots:
 
     :returns: Roots.
 
-    :raises UsageError: If a partition is missing, or is not one.
+    :raises UsageError: If a partition is missing, or is not one, or they do not belong together.
 
     """
+    folders = list(folders)
+    try:
+        return _read_roots(folders, keys)
+    except UsageError:
+        # A flow that runs may have written to one partition, between two reads, what it had written to another before.
+        return _read_roots(folders, keys)
+
+
+def _read_roots(folders: Iterable[Path], keys: Keys) -> Roots:
     refs = read_refs(folders)
     wanted = set(refs.loadable(refs.resume_epoch))
     needed: dict[str, list[Ref]] = {}
@@ -104,7 +113,22 @@ def read_roots(folders: Iterable[Path], keys: Keys) -> Roots:
             unreadable.setdefault(prefix, []).append(ex)
         else:
             (needed if row in wanted else older).setdefault(prefix, []).append(ref)
+    for prefix, those in needed.items():
+        _check_one_execution(prefix, those)
     return Roots(tuple(refs.flows()), needed, older, unreadable)
+
+
+def _check_one_execution(prefix: str, refs: Iterable[Ref]) -> None:
+    """Refuse partitions of several sets: all that a run would load of a step was written by one execution."""
+    stores: dict[int, str] = {}
+    for store_id in sorted({ref.store_id for ref in refs}):
+        other = stores.setdefault(store_worker(store_id), store_id)
+        if other != store_id:
+            msg = (
+                f"the recovery partitions do not belong together: of {prefix} they need the stores {other!r} and "
+                f"{store_id!r}, which two runs wrote; give the partitions of one directory, all of one moment"
+            )
+            raise UsageError(msg)
 
 
 def _is_served(step: StepCatalog, ref: Ref) -> bool:

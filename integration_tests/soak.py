@@ -265,9 +265,6 @@ def draw(rng: Random, job: Job, place: Place, work: Path, start: float) -> Turn:
         faults = _faults(rng, job)
         env["BYTEWAX_STATE_URI"] = f"faulty://{place.folder}"
         env["BYTEWAX_STATE_STORAGE_OPTIONS"] = json.dumps(faults)
-        if "stale" in faults["rates"] and env.get("BYTEWAX_STATE_RETAIN_FOR") == "0s":
-            # It is the grace period too, which has to be longer than a storage shows an old list.
-            env["BYTEWAX_STATE_RETAIN_FOR"] = "1s"
     return Turn(
         processes=PROCESSES if rng.random() < 0.6 else rng.choice((1, 2, 4)),
         env=env,

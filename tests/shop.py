@@ -73,11 +73,11 @@ class Shop:
             for entry in one.files if files else ():
                 catalog.storage.put(f"{PREFIX}/{entry.path}", b"0123456789")
 
-    def other(self) -> Path:
+    def other(self, partitions: int = 1) -> Path:
         """Make another recovery directory."""
         folder = self.folder / f"other-{len(list(self.folder.iterdir()))}"
         folder.mkdir()
-        init_db_dir(folder, 1)
+        init_db_dir(folder, partitions)
         return folder
 
     def lose_the_newest(self) -> None:

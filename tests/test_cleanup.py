@@ -1,8 +1,10 @@
 """What `gc` deletes: what it said, of one flow, and nothing that anybody may resume from."""
 
 import shutil
+from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -251,6 +253,43 @@ def test_ctrl_c_in_the_grace_period_leaves_files_that_a_later_gc_finds(shop: Sho
     left = [line["name"] for line in shop.gc(*NOTHING_RUNS) if "name" in line]
     assert left
     assert all(name.endswith(".sst") for name in left)
+
+
+def test_partitions_of_two_directories_are_refused(shop: Shop) -> None:
+    """However they are mixed: what the one needs would be garbage of the other."""
+    other = shop.other(partitions=3)
+    shop.run(*range(20))
+    shop.run(*range(20), recovery=other)
+    before = shop.objects()
+    for number, folders in enumerate(product((shop.recovery, other), repeat=3)):
+        if len(set(folders)) > 1:
+            mixed = _mixed(shop.folder / f"mixed-{number}", folders)
+            said = shop.cli("gc", "--recovery", mixed, "--delete", *NOTHING_RUNS, code=2).stderr
+            assert "do not belong together" in said
+    assert shop.objects() == before
+
+
+def test_partitions_of_two_moments_are_refused(shop: Shop) -> None:
+    """As where one disk was restored from a backup."""
+    shop.run(*range(20))
+    old = shutil.copytree(shop.recovery, shop.folder / "old")
+    shop.run(*range(20))
+    before = shop.objects()
+    for number, folders in enumerate(product((shop.recovery, old), repeat=3)):
+        if len(set(folders)) > 1:
+            mixed = _mixed(shop.folder / f"mixed-{number}", folders)
+            said = shop.cli("gc", "--recovery", mixed, "--delete", *NOTHING_RUNS, code=2).stderr
+            assert "do not belong together" in said
+    assert shop.objects() == before
+
+
+def _mixed(folder: Path, folders: Iterable[Path]) -> Path:
+    """Make a directory of one partition of each."""
+    folder.mkdir()
+    for number, one in enumerate(folders):
+        for part in one.glob(f"part-{number}.sqlite3*"):
+            shutil.copy(part, folder)
+    return folder
 
 
 def test_reading_partitions_that_are_none_is_a_usage_error(shop: Shop) -> None:

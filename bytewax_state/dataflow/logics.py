@@ -126,7 +126,7 @@ class LogicRows:
 
     def _note_class(self, logic: Logic) -> None:
         if type(logic) is not _StatefulLogic:
-            self.wakes = type(logic).notify_at is not StatefulBatchLogic.notify_at
+            self.wakes = _overrides(logic, StatefulBatchLogic, "notify_at")
             return
         # It builds its next one by itself, when one is discarded within a batch.
         self._inner_builder, logic.builder = logic.builder, self._build_inner
@@ -201,18 +201,24 @@ def overrides_on_eof(logic: Logic) -> bool:
 
     :arg logic: Logic.
 
-    :returns: Whether its class has an `on_eof` of its own; the one of a wrapped `StatefulLogic` counts.
+    :returns: Whether it has an `on_eof` of its own; the one of a wrapped `StatefulLogic` counts.
 
     """
     if isinstance(logic, _StatefulLogic):
         inner = logic.logic
         assert inner is not None  # or Bytewax would have discarded it
-        return type(inner).on_eof is not StatefulLogic.on_eof
-    return type(logic).on_eof is not StatefulBatchLogic.on_eof
+        return _overrides(inner, StatefulLogic, "on_eof")
+    return _overrides(logic, StatefulBatchLogic, "on_eof")
 
 
 def _inner_wakes(inner: Inner | None) -> bool:
-    return getattr(type(inner), "notify_at", None) is not StatefulLogic.notify_at
+    return _overrides(inner, StatefulLogic, "notify_at")
+
+
+def _overrides(logic: object, base: type, method: str) -> bool:
+    """Tell whether a method is not the base's: its class may have one, or the object itself, or neither."""
+    found = getattr(logic, method, None)
+    return getattr(found, "__func__", None) is not getattr(base, method)
 
 
 def _is_absent(snapshot: Any) -> bool:

@@ -29,7 +29,7 @@ from bytewax_state.snapshot.publish import Origin, claim
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.restore import restore
 from bytewax_state.snapshot.storage import Storage, open_storage
-from bytewax_state.snapshot.workspace import Workspace
+from bytewax_state.snapshot.workspace import Workspace, check_free
 from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.heap import HeapStore
 from bytewax_state.store.rocksdb import RocksDBStore
@@ -46,6 +46,11 @@ class Step:
     step_id: str
     settings: Settings
     builder: Callable[[Any], Logic]
+
+    @property
+    def is_local(self) -> bool:
+        """Whether its workers need a local folder."""
+        return self.settings.uri is not None or self.settings.backend != "heap"
 
 
 def utc_now() -> datetime:
@@ -205,7 +210,7 @@ class StepWorker:
 
     def _open(self) -> Store[Logic]:
         step, settings = self.step, self.step.settings
-        if settings.uri is None and settings.backend == "heap":
+        if not step.is_local:
             return HeapStore(self.rows, None)
         space = Workspace(settings.dir, step.flow_id, step.step_id, self._store_id, self._index, self._count)
         self._resources.callback(space.close)
@@ -284,7 +289,13 @@ class Workers:
 
         :arg worker_count: How many workers the execution has.
 
+        :raises ConflictError: If another run has that index. Bytewax has written nothing of this one yet; once it has,
+            it may not resume the other one any more.
+
         """
+        step = self.step
+        if step.is_local:
+            check_free(step.settings.dir, step.flow_id, step.step_id, worker_index)
         self._begun[threading.get_ident()] = StepWorker(self.step, worker_index, worker_count)
 
     def here(self) -> StepWorker:

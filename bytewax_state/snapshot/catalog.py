@@ -10,7 +10,7 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
 
-from bytewax_state.errors import BytewaxStateError, SnapshotError
+from bytewax_state.errors import BytewaxStateError, SnapshotCorruptError, SnapshotError, StorageError
 from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot.layout import (
     parse_file_path,
@@ -22,6 +22,9 @@ from bytewax_state.snapshot.manifest import Manifest, decode, encode, name_of
 from bytewax_state.snapshot.storage import Storage
 
 __all__ = ["Catalog", "Shelf", "StepCatalog"]
+
+LOOKS = 5
+"""How often a step is looked at until no manifest is deleted between a list and the read."""
 
 
 Look: TypeAlias = Manifest | SnapshotError | None
@@ -58,20 +61,33 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class StepCatalog:
-    """What lies in the storage of one step, at one moment."""
+    """What lies in the storage of one step."""
 
     prefix: str
     stores: Mapping[str, Shelf]
     """By store id, oldest first."""
     unreadable: Mapping[str, BytewaxStateError]
     """Name of a manifest to what is wrong with it."""
-    strange: tuple[str, ...]
-    """Names of objects that the layout does not make."""
+    vanished: tuple[str, ...]
+    """Names of manifests that were deleted before they could be read. What they named is not known, nor what is there
+    instead of them: nothing must be concluded from what is missing."""
 
     def manifests(self) -> Iterator[Manifest]:
         """Visit all manifests that can be read, oldest store and version first."""
         for shelf in self.stores.values():
             yield from shelf.manifests.values()
+
+    def doubt(self) -> BytewaxStateError | None:
+        """Say why nothing can be concluded from what is not here.
+
+        :returns: Error, to be raised or told; `None` if there is no doubt.
+
+        """
+        for name, why in self.unreadable.items():
+            return SnapshotCorruptError(f"{name} cannot be read: {why}")
+        for name in self.vanished:
+            return StorageError(f"{name} was deleted when it was about to be read, and others before it; try again")
+        return None
 
 
 @dataclass(frozen=True, slots=True)
@@ -149,45 +165,56 @@ class Catalog:
         return sorted(prefix for prefix in found if prefix is not None)
 
     def step(self, prefix: str, brief: bool = False) -> StepCatalog:
-        """Look at all that lies below a step. What goes or comes meanwhile may be in it, or not.
+        """Look at all that lies below a step.
 
         :arg prefix: Folder of the step in the storage.
 
         :arg brief: Whether to read only the oldest manifest of each store. Of the files that a store inherited, its
             later versions name the same ones or fewer.
 
-        :returns: What is there; a manifest that cannot be used is named, and raises nothing.
+        :returns: What is there. Every manifest is in it that was there all the time, and every file that was there at
+            the beginning. A manifest that cannot be used is named, and raises nothing.
 
         :raises StorageError: If the storage cannot be listed or read.
 
         """
-        names = self.storage.list(prefix)
-        self._forget(prefix, names)
+        for _ in range(LOOKS):
+            step = self._look_below(prefix, brief)
+            if not step.vanished:
+                break
+        return step
+
+    def _look_below(self, prefix: str, brief: bool) -> StepCatalog:
+        # Twice, as no list is of one moment: it may have been behind a new store, when that inherited the files of one
+        # which it comes to only when the manifests of that are deleted. Then the second list has the new one.
+        first, second = self.storage.list(prefix), self.storage.list(prefix)
+        self._forget(prefix, [*first, *second])
         manifests: dict[str, dict[int, str]] = {}
         files: dict[str, list[str]] = {}
-        strange: list[str] = []
-        for name in names:
+        for name in first:
             path = name.removeprefix(f"{prefix}/")
-            file, parsed = parse_file_path(path), parse_manifest_name(name)
+            file = parse_file_path(path)
             if file is not None:
                 files.setdefault(file[0], []).append(path)
-            elif parsed is not None:
+        for name in sorted({*first, *second}):
+            parsed = parse_manifest_name(name)
+            if parsed is not None:
                 manifests.setdefault(parsed.store_id, {})[parsed.version] = name
-            else:
-                strange.append(name)
         if not brief:
             self._read_ahead([name for named in manifests.values() for name in named.values()])
         unreadable: dict[str, BytewaxStateError] = {}
+        vanished: list[str] = []
         stores = {}
         for store_id in sorted(manifests.keys() | files.keys()):
             named = sorted(manifests.get(store_id, {}).items())
             looks = self._look_at(named, brief)
             unreadable |= {name: look for _, name, look in looks if isinstance(look, SnapshotError)}
             read = {version: look for version, _, look in looks if isinstance(look, Manifest)}
-            gone = {version for version, _, look in looks if look is None}
+            gone = {version: name for version, name, look in looks if look is None}
+            vanished.extend(gone.values())
             versions = tuple(version for version, _ in named if version not in gone)
             stores[store_id] = Shelf(store_id, versions, read, tuple(files.get(store_id, ())))
-        return StepCatalog(prefix, stores, unreadable, tuple(strange))
+        return StepCatalog(prefix, stores, unreadable, tuple(vanished))
 
     def _read_ahead(self, names: Iterable[str]) -> None:
         """Read manifests, several at once, if that is allowed."""

@@ -13,9 +13,16 @@ from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from bytewax_state.errors import StorageError
 from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch
 
 __all__ = ["Folder"]
+
+ABANDONED = 3600
+"""After how many seconds without a write a temporary file is one that a killed process left."""
+
+TRIES = 10
+"""How often a folder is made until a file can be made in it."""
 
 
 class Folder:
@@ -23,7 +30,7 @@ class Folder:
 
     An object is written to a temporary file first and then linked under its name, which fails if the name is taken.
     What a killed process leaves is a temporary file, which no list shows and nobody waits for. It goes with the last
-    object of its folder.
+    object of its folder, if that is deleted an hour later or more.
     """
 
     def __init__(self, root: Path) -> None:
@@ -93,22 +100,19 @@ class Folder:
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Storage.delete`."""
+        root = self._root.resolve()
         for name in names:
             path = self._path(name)
             with self._failing("delete", name):
-                path.unlink(missing_ok=True)
-            self._prune(path.parent)
-
-    def _prune(self, folder: Path) -> None:
-        """Remove a folder without objects, and those above it that have none then either."""
-        with suppress(OSError):  # not empty; or not there any more
-            while folder != self._root:
-                left = list(folder.iterdir())
-                if all(path.name.startswith(TEMPORARY) for path in left):
-                    for path in left:
-                        path.unlink(missing_ok=True)
-                folder.rmdir()
-                folder = folder.parent
+                folder = path.parent.resolve()
+                if not folder.is_relative_to(root):
+                    msg = (
+                        f"{self.url}/{name} is not deleted, as it is behind a link that leads to {folder}; remove the "
+                        "link, or mount that folder there instead"
+                    )
+                    raise StorageError(msg)
+                (folder / path.name).unlink(missing_ok=True)
+            _prune(folder, root)
 
     def _path(self, name: str) -> Path:
         check_name(name, self.url)
@@ -121,18 +125,32 @@ class Folder:
 @contextmanager
 def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
     """Make a new file in a folder, and remove its name behind."""
-    for number in itertools.count():
-        _make(folder)
-        path = folder / f"{TEMPORARY}{os.getpid()}-{number}"
-        # Another thread's, or left by a process that was killed; or the folder was just pruned.
-        with suppress(FileExistsError, FileNotFoundError):
-            file = path.open("xb")
-            break
+    path, file = _created(folder)
     try:
         with file:
             yield path, file
     finally:
         path.unlink(missing_ok=True)
+
+
+def _created(folder: Path) -> tuple[Path, BinaryIO]:
+    """Make a file in a folder, and the folder, which somebody who deletes may find empty and remove in between."""
+    for left in reversed(range(TRIES)):
+        try:
+            _make(folder)
+            return _numbered(folder)
+        except (FileExistsError, FileNotFoundError):
+            if left == 0:
+                raise
+    raise AssertionError
+
+
+def _numbered(folder: Path) -> tuple[Path, BinaryIO]:
+    for number in itertools.count():
+        path = folder / f"{TEMPORARY}{os.getpid()}-{number}"
+        with suppress(FileExistsError):  # another thread's, or left by a process that was killed
+            return path, path.open("xb")
+    raise AssertionError
 
 
 def _link(temporary: Path, file: BinaryIO, path: Path) -> bool:
@@ -147,17 +165,30 @@ def _link(temporary: Path, file: BinaryIO, path: Path) -> bool:
 
 
 def _make(folder: Path) -> None:
-    """Make a folder, durably, with those above it, though these may be pruned meanwhile."""
-    while not folder.is_dir():
+    """Make a folder, durably, with those above it."""
+    if not folder.is_dir():
         _make(folder.parent)
-        with suppress(FileNotFoundError):
-            try:
-                folder.mkdir()
-            except FileExistsError:
-                if not stat.S_ISDIR(folder.lstat().st_mode):
-                    raise
-            else:
-                _sync(folder.parent)
+        folder.mkdir(exist_ok=True)
+        _sync(folder.parent)
+
+
+def _prune(folder: Path, root: Path) -> None:
+    """Remove a folder without objects, and those above it that have none then either, but for the root."""
+    with suppress(OSError):  # not empty; or not there any more
+        while folder != root:
+            for path in _abandoned(folder):
+                path.unlink(missing_ok=True)
+            folder.rmdir()
+            folder = folder.parent
+
+
+def _abandoned(folder: Path) -> list[Path]:
+    """Find temporary files that nobody writes any more, in a folder where there is nothing else."""
+    left = list(folder.iterdir())
+    if not all(path.name.startswith(TEMPORARY) for path in left):
+        return []
+    now = folder.stat().st_mtime  # it has just lost an object
+    return [path for path in left if now - path.lstat().st_mtime > ABANDONED]
 
 
 def _sync(folder: Path) -> None:

@@ -4,11 +4,11 @@ Owns what is reachable from the refs in Bytewax's recovery partitions, and delet
 It does not own what a running execution deletes of its own accord. Called by `bytewax-state gc`.
 """
 
-from collections.abc import Callable, Collection, Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 from datetime import datetime, timedelta
 
-from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError
+from bytewax_state.errors import SnapshotMissingError
 from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
 from bytewax_state.snapshot.layout import store_time
 from bytewax_state.snapshot.manifest import Manifest, name_of
@@ -56,11 +56,10 @@ def plan(step: StepCatalog, refs: Collection[Ref], min_age: timedelta, now: date
     :raises SnapshotMissingError: If a ref cannot be served, as then this is not the storage of these partitions, or
         something is wrong that must not become worse.
 
+    :raises StorageError: If manifests were being deleted all the time.
+
     """
-    if step.unreadable:
-        name, why = next(iter(step.unreadable.items()))
-        msg = f"nothing of {step.prefix} is deleted, as {name} cannot be read: {why}"
-        raise SnapshotCorruptError(msg)
+    _check(step, "nothing")
     served = {(one.store_id, one.version) for one in _serving(step, refs)}
     running = {store_id for store_id, _ in served}
     young = {store_id for store_id, shelf in step.stores.items() if _is_young(shelf, min_age, now)}
@@ -89,34 +88,47 @@ def plan(step: StepCatalog, refs: Collection[Ref], min_age: timedelta, now: date
     return Plan(step.prefix, tuple(name_of(one) for one in go), tuple(files))
 
 
-def delete(catalog: Catalog, todo: Plan, wait: Callable[[], object]) -> Plan:
-    """Delete what a plan says: the manifests, and after a grace period the files that still nobody claims.
+def delete_manifests(catalog: Catalog, todo: Plan) -> None:
+    """Begin to do what a plan says. The rest comes after the grace period: `delete_files`.
 
     :arg catalog: Where.
 
     :arg todo: The plan.
 
-    :arg wait: Waits for the grace period.
-
-    :returns: What was deleted.
-
-    :raises SnapshotCorruptError: If a manifest cannot be read after the grace period; files stay then.
-
-    :raises StorageError: If something cannot be deleted.
+    :raises StorageError: If a manifest cannot be deleted; those behind it stay then.
 
     """
     for name in todo.manifests:
         catalog.storage.delete([name])
-    wait()
+
+
+def delete_files(catalog: Catalog, todo: Plan) -> Plan:
+    """Delete the files that still nobody names.
+
+    :arg catalog: Where.
+
+    :arg todo: The plan.
+
+    :returns: What was deleted of it, with the manifests.
+
+    :raises SnapshotCorruptError: If a manifest cannot be read; files stay then.
+
+    :raises StorageError: If something cannot be deleted, or manifests were being deleted all the time.
+
+    """
     step = catalog.step(todo.prefix)
-    if step.unreadable:
-        name, why = next(iter(step.unreadable.items()))
-        msg = f"no file of {step.prefix} is deleted, as {name} cannot be read: {why}"
-        raise SnapshotCorruptError(msg)
+    _check(step, "no file")
     named = {f"{step.prefix}/{entry.path}" for manifest in step.manifests() for entry in manifest.files}
     files = tuple(name for name in todo.files if name not in named)
     catalog.storage.delete(files)
     return Plan(todo.prefix, todo.manifests, files)
+
+
+def _check(step: StepCatalog, what: str) -> None:
+    doubt = step.doubt()
+    if doubt is not None:
+        msg = f"{what} of {step.prefix} is deleted, as {doubt}"
+        raise type(doubt)(msg)
 
 
 def _serving(step: StepCatalog, refs: Collection[Ref]) -> Iterator[Manifest]:

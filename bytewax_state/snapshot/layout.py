@@ -45,6 +45,7 @@ __all__ = [
     "store_dir",
     "store_prefix",
     "store_time",
+    "store_worker",
 ]
 
 LONGEST = 200
@@ -193,6 +194,17 @@ def store_time(store_id: str) -> datetime | None:
         return None
 
 
+def store_worker(store_id: str) -> int:
+    """Tell which worker index made a store.
+
+    :arg store_id: Store.
+
+    :returns: Index.
+
+    """
+    return int(_STORE_ID.fullmatch(store_id)[1])  # type: ignore[index]
+
+
 def file_path(store_id: str, local: str) -> str:
     """Name an SST below its step, as manifests do.
 
@@ -284,7 +296,7 @@ def local_stores(root: Path, flow_id: str, step_id: str, worker_index: int) -> l
 
     """
     folder = _step_dir(root, flow_id, step_id)
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+    names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
     matches = (_STORE_ID.fullmatch(name) for name in names)
     return sorted(found[0] for found in matches if found is not None and int(found[1]) == worker_index)
 

@@ -123,7 +123,7 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
 
     :returns: The refs.
 
-    :raises UsageError: If a partition is missing, is not one, or is damaged.
+    :raises UsageError: If a partition is missing, is not one, or is damaged, or they are of different moments.
 
     """
     parts = sorted(part for folder in folders for part in folder.glob("part-*.sqlite3"))
@@ -137,8 +137,20 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
         if (value := _ref_in(data)) is not None and is_ref(value)
     ]
     _check_unmixed(rows, refs)
-    commits = _all(parts, "SELECT commit_epoch FROM commits")
-    return RefRows(tuple(refs), _resume_epoch(parts), max((epoch for (epoch,) in commits), default=0))
+    # Before the resume epoch, which a run may be advancing.
+    oldest_epoch = max((epoch for (epoch,) in _all(parts, "SELECT commit_epoch FROM commits")), default=0)
+    resume_epoch = _resume_epoch(parts)
+    if refs and not resume_epoch:
+        msg = "the recovery partitions do not belong together: they hold refs, and no run that wrote them"
+        raise UsageError(msg)
+    if oldest_epoch > resume_epoch:
+        msg = (
+            f"the recovery partitions do not belong together: one of them has dropped what is needed before epoch "
+            f"{oldest_epoch}, and together they say that epoch {resume_epoch} is to be resumed from; give partitions "
+            "of one moment"
+        )
+        raise UsageError(msg)
+    return RefRows(tuple(refs), resume_epoch, oldest_epoch)
 
 
 def _check_sound(part: Path) -> None:

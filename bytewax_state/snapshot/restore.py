@@ -347,10 +347,14 @@ def _link(source: Path, entry: FileEntry, target: Path) -> bool:
         os.link(source, target)
     except OSError:
         return False
-    if target.stat().st_size == entry.size and hash_file(target) == entry.sha256:
-        return True
+    try:
+        if target.stat().st_size == entry.size and hash_file(target) == entry.sha256:
+            return True
+        why: object = "its content is another"
+    except OSError as ex:
+        why = ex
     target.unlink()
-    logger.warning("the local copy %s is damaged; fetching it from the storage", source)
+    logger.warning("the local copy %s is damaged (%s); fetching it from the storage", source, why)
     return False
 
 

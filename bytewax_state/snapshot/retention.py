@@ -8,6 +8,10 @@ Why the order is safe, whoever restores meanwhile: a restore reads a manifest, w
 the manifest is still there. If it is, the claim was there before the manifest went, so the second look sees it, and
 spares the files. If it is not, the restore fails, and says so. Likewise, an execution that was taken for dead writes
 its first version, and then looks whether its claim is still there.
+
+A look takes time, and whoever looks may stall in it, while another execution takes over, and deletes what was listed.
+So nothing is concluded from a look in which a manifest went before it was read (see `Catalog.step`). And no execution
+deletes a version before a newer one is older than the oldest list that a storage shows: see `Policy.stay`.
 """
 
 import logging
@@ -40,6 +44,11 @@ class Policy:
     """How long a version stays after a newer one was known to be committed."""
     grace: timedelta = field(default_factory=lambda: GRACE)
     """How long files stay after the manifests that named them."""
+
+    @property
+    def stay(self) -> timedelta:
+        """How long a version stays at least: even an old list then shows one of every store that runs."""
+        return max(self.retain_for, self.grace)
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,9 +105,7 @@ def expired(past: Sequence[Published], policy: Policy, now: datetime) -> tuple[i
 
     """
     old = past[: max(0, len(past) - policy.keep)]
-    return tuple(
-        one.version for one in old if one.superseded_at is not None and one.superseded_at + policy.retain_for <= now
-    )
+    return tuple(one.version for one in old if one.superseded_at is not None and one.superseded_at + policy.stay <= now)
 
 
 def heir(step: StepCatalog, own: Manifest, since: datetime) -> str | None:
@@ -316,7 +323,7 @@ class Collector:
         return self._elders.intersection(own.ancestors) if self._passed(self._outlived_at, now) else frozenset()
 
     def _passed(self, since: datetime | None, now: datetime) -> bool:
-        return since is not None and since + self._policy.retain_for <= now
+        return since is not None and since + self._policy.stay <= now
 
     def _remembered(self) -> set[str]:
         """Name the files of the own versions that stay, whatever a list shows."""
@@ -330,9 +337,9 @@ class Collector:
     def _look(self, own: Manifest, now: datetime) -> StepCatalog | None:
         """List the step again; `None` if this is no time to delete anything."""
         step = self._catalog.step(self._prefix, brief=True)
-        if step.unreadable:
-            name, why = next(iter(step.unreadable.items()))
-            self._stop(f"old snapshots of step {self._names[1]!r} stay, as {name} cannot be read: {why}", now)
+        doubt = step.doubt()
+        if doubt is not None:
+            self._stop(f"old snapshots of step {self._names[1]!r} stay, as {doubt}", now)
             return None
         newer = heir(step, own, now - self._policy.retain_for - self._policy.grace)
         if newer is not None:

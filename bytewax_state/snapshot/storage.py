@@ -7,9 +7,10 @@ Owns what the verbs promise, which storage a URI means, and when a verb is tried
 import logging
 import re
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
+from urllib.parse import unquote
 
 import fsspec
 import tenacity
@@ -42,7 +43,9 @@ _ACCOUNTS = frozenset({"abfs", "abfss", "az"})
 _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/]*)@)?(?P<rest>[^?]*)(?P<query>\?.*)?", re.DOTALL
 )
-_SECRET = re.compile(r"secret|password|token|key|credential|connection_string|sas", re.IGNORECASE)
+_SECRET = re.compile(r"secret|passw|token|key|cred|connection_string|sas|auth|sig", re.IGNORECASE)
+SHORT = 3
+"""Options of so few characters are no secrets: they would be found in any text."""
 
 
 class Storage(Protocol):
@@ -297,9 +300,9 @@ def _check_driver(scheme: str, shown: str) -> None:
 
 def _hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], str]:
     """Make what takes the secrets of a URI, and of a driver's options, out of a text."""
-    secrets = [str(value) for name, value in options.items() if isinstance(value, str) and _SECRET.search(name)]
+    secrets = [text for text in _secrets(options) if len(text) > SHORT]
     if uri["user"] and uri["scheme"].lower() not in _ACCOUNTS:
-        secrets += [f"{uri['user']}@", *uri["user"].split(":")[1:]]
+        secrets += _of_user(uri["user"])
     if uri["query"]:
         secrets.append(uri["query"])
 
@@ -309,3 +312,24 @@ def _hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], st
         return text
 
     return hide
+
+
+def _secrets(value: Any, named: bool = False) -> Iterator[str]:
+    """Find what is secret in a driver's options: below a name that says so, and in front of the host of a URL."""
+    if isinstance(value, Mapping):
+        for name, inner in value.items():
+            yield from _secrets(inner, named or _SECRET.search(str(name)) is not None)
+    elif isinstance(value, (list, tuple)):
+        for inner in value:
+            yield from _secrets(inner, named)
+    elif named and value is not None:
+        yield str(value)
+    elif isinstance(value, str):
+        url = _URI.fullmatch(value)
+        yield from _of_user(url["user"]) if url and url["user"] else ()
+
+
+def _of_user(user: str) -> list[str]:
+    """Name what is secret in the `user:password` of a URL, as it is written there and as it is meant."""
+    passwords = user.split(":")[1:]
+    return [f"{user}@", *passwords, *map(unquote, passwords)]

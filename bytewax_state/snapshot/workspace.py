@@ -108,6 +108,27 @@ class Workspace:
                 shutil.rmtree(other, ignore_errors=True)
 
 
+def check_free(root: Path, flow_id: str, step_id: str, worker_index: int) -> None:
+    """Refuse to begin beside another run, before Bytewax notes the new execution in the recovery directory.
+
+    :arg root: Local folder of all stores.
+
+    :arg flow_id: Flow.
+
+    :arg step_id: Full id of the core step.
+
+    :arg worker_index: Index of the worker.
+
+    :raises ConflictError: If another run holds it.
+
+    :raises StorageError: If that cannot be told.
+
+    """
+    path = lock_path(root, flow_id, step_id, worker_index)
+    if path.exists():
+        _lock(path).close()
+
+
 def _keep_frozen(folder: Path) -> None:
     """Remove all of a dead store but its frozen images."""
     for path in folder.iterdir():
@@ -124,7 +145,7 @@ def _lock(path: Path) -> IO[str]:
         raise StorageError(msg) from ex
     try:
         fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as ex:
+    except BlockingIOError as ex:
         file.seek(0)
         holder = file.read().strip() or "unknown"
         file.close()
@@ -133,7 +154,12 @@ def _lock(path: Path) -> IO[str]:
             "BYTEWAX_STATE_DIR; end it, or give this run a folder of its own"
         )
         raise ConflictError(msg) from ex
-    file.truncate(0)
-    file.write(f"{os.getpid()}\n")
-    file.flush()
+    except OSError as ex:
+        file.close()
+        msg = f"{path} cannot be locked: {ex.strerror}; set BYTEWAX_STATE_DIR to a folder of a local disk"
+        raise StorageError(msg) from ex
+    with local_disk(path):
+        file.truncate(0)
+        file.write(f"{os.getpid()}\n")
+        file.flush()
     return file

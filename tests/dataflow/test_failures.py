@@ -218,6 +218,14 @@ def test_a_damaged_local_image_is_fetched_again(job: Job) -> None:
     job.finishes()
 
 
+def test_a_local_image_that_cannot_be_read_is_fetched_again(job: Job) -> None:
+    """Local files may be lost at any time, in any way."""
+    for path in (job.folder / "work").rglob("frozen/*/*.sst"):
+        path.unlink()
+        path.symlink_to(job.folder / "nowhere")
+    job.finishes()
+
+
 def test_a_missing_file(job: Job) -> None:
     """Is named, also if the local disk still has it: the next restore could not count on that."""
     path = max((job.folder / "snapshots").rglob("*.sst"))
@@ -324,7 +332,10 @@ def test_a_second_run_on_the_same_folder(job: Job) -> None:
     assert holder.stdout is not None
     assert holder.stdin is not None
     assert holder.stdout.readline() == b"held\n"
+    before = read(job.recovery)
     assert "BYTEWAX_STATE_DIR" in job.fails(ConflictError)
+    # Bytewax could not resume the other run any more, if it had noted this one.
+    assert read(job.recovery) == before
     holder.stdin.close()
     holder.wait()
     holder.stdout.close()

@@ -5,7 +5,9 @@ from collections.abc import Callable, Iterable
 from datetime import datetime, timedelta, timezone
 from typing import Any
 
+import bytewax.operators as op
 import pytest
+from bytewax.operators import StatefulLogic
 
 from bytewax_state import Settings
 from tests.dataflow.hazards import Count, Way, batched, cut
@@ -125,6 +127,49 @@ class Completes(Count):
 
     def snapshot(self) -> Any:
         return (self.count, self.last)
+
+
+class HooksOfItsOwn(Count):
+    """Gets its hooks when it is built, and has none in its class."""
+
+    def __init__(self, state: int | None = None) -> None:
+        super().__init__(state)
+        self.on_eof = lambda: ([f"eof {self.count}"], False)  # type: ignore[method-assign]
+        self.on_notify = lambda: ([f"notified {self.count}"], True)  # type: ignore[method-assign]
+        self.notify_at = lambda: PAST if self.count == 3 else None  # type: ignore[method-assign]
+
+
+class InnerHooks(StatefulLogic[Any, Any, Any]):
+    """The same, for one item at a time."""
+
+    def __init__(self, state: int | None = None) -> None:
+        self.count = state or 0
+        self.on_eof = lambda: ([f"eof {self.count}"], False)  # type: ignore[method-assign]
+        self.on_notify = lambda: ([f"notified {self.count}"], True)  # type: ignore[method-assign]
+        self.notify_at = lambda: PAST if self.count == 3 else None  # type: ignore[method-assign]
+
+    def on_item(self, value: Any) -> tuple[Iterable[Any], bool]:
+        self.count += 1
+        return [self.count], False
+
+    def snapshot(self) -> Any:
+        return self.count
+
+
+HOOKS: dict[str, Step] = {
+    "batch": batched(HooksOfItsOwn),
+    "wrapped": lambda up: op.stateful("s", up, InnerHooks),
+}
+
+
+@pytest.mark.parametrize("step", HOOKS.values(), ids=HOOKS)
+def test_hooks_may_be_the_objects_own(step: Step, spilling: Settings) -> None:
+    """Not only its class's."""
+    batches = cut([(f"key{number % 5}", number) for number in range(17)])
+    ours = results(step, batches, spilling)
+    assert ours == results(step, batches)
+    assert any("notified 3" in values for values in ours.values())
+    assert any("eof 4" in values or "eof 1" in values for values in ours.values())
 
 
 def test_a_key_that_is_complete_starts_anew(way: Way) -> None:

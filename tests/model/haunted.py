@@ -144,7 +144,9 @@ class HauntedWorld(World):
         except SnapshotMissingError:
             assert self.choices.lag or self.guard.lost(refs)
             return
-        done = garbage.delete(catalog, todo, lambda: self._grace(pilot))
+        garbage.delete_manifests(catalog, todo)
+        self._grace(pilot)
+        done = garbage.delete_files(catalog, todo)
         self.tally.add("outcomes", "objects deleted by gc", len(done.manifests) + len(done.files))
 
     def _grace(self, pilot: Pilot) -> None:

@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bytewax_state.errors import SnapshotCorruptError
+from bytewax_state.errors import SnapshotCorruptError, StorageError
 from bytewax_state.signing import Keys
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import encode, name_of
@@ -25,7 +25,7 @@ def test_all_of_a_step_is_on_its_shelves(storage: Storage) -> None:
     there = [manifest("b1", "a1 b2", [0], "a"), manifest("a10", "a1"), manifest("a2", "a1"), manifest("a0")]
     for one in there:
         catalog.write(one)
-    for name in (*named("a1", "b2", "c3"), f"{PREFIX}/notes.txt"):
+    for name in named("a1", "b2", "c3"):
         storage.put(name, b"")
     step = catalog.step(PREFIX)
     assert list(step.manifests()) == [there[3], there[2], there[1], there[0]]
@@ -34,7 +34,6 @@ def test_all_of_a_step_is_on_its_shelves(storage: Storage) -> None:
         store("b"): (path("b2"),),
         store("c"): (path("c3"),),
     }
-    assert step.strange == (f"{PREFIX}/notes.txt",)
     assert step.stores[store("a")].newest == there[1]
     assert step.stores[store("b")].ancestors == {store("a")}
 
@@ -98,7 +97,59 @@ def test_a_manifest_that_goes_while_it_is_looked_at_is_gone(storage: Storage) ->
             return names
 
     step = Catalog(Vanishing(storage, [])).step(PREFIX)
-    assert (list(step.manifests()), dict(step.unreadable)) == ([], {})
+    assert (list(step.manifests()), step.doubt()) == ([], None)
+
+
+def test_what_took_its_place_is_looked_for(storage: Storage) -> None:
+    """As a store that was restored from it, and whose claim is not in the list."""
+    Catalog(storage).write(manifest("a1", "a1"))
+
+    class TakenOver(FaultyStorage):
+        def get(self, name: str) -> bytes:
+            if name == name_of(manifest("a1")):
+                Catalog(storage).write(manifest("b1", "a1", [0], "a"))
+                storage.delete([name])
+            return super().get(name)
+
+    assert list(Catalog(TakenOver(storage, [])).step(PREFIX).manifests()) == [manifest("b1", "a1", [0], "a")]
+
+
+def test_what_took_its_place_while_it_was_listed_is_seen(storage: Storage) -> None:
+    """Though the list had been where the new store is before it came to the old one."""
+    Catalog(storage).write(manifest("a1", "a1"))
+    storage.put(*named("a1"), b"")
+
+    class Slow(FaultyStorage):
+        def list(self, prefix: str) -> list[str]:
+            before = super().list(prefix)
+            if name_of(manifest("a1")) not in before:
+                return before
+            Catalog(storage).write(manifest("b1", "a1", [0], "a"))
+            storage.delete([name_of(manifest("a1"))])
+            after = super().list(prefix)
+            return [name for name in before if name in after]
+
+    step = Catalog(Slow(storage, [])).step(PREFIX)
+    assert list(step.manifests()) == [manifest("b1", "a1", [0], "a")]
+    assert step.stores[store("a")].files == (path("a1"),)
+
+
+@pytest.mark.parametrize("brief", [False, True])
+def test_there_is_doubt_while_manifests_go_before_they_are_read(brief: bool, storage: Storage) -> None:
+    """As where lists are old: nobody knows what they named."""
+    Catalog(storage).write(manifest("a1"))
+    Catalog(storage).write(manifest("a2"))
+    old = storage.list(PREFIX)
+    storage.delete([name_of(manifest("a1"))])
+
+    class Old(FaultyStorage):
+        def list(self, prefix: str) -> list[str]:
+            return old
+
+    step = Catalog(Old(storage, [])).step(PREFIX, brief=brief)
+    assert list(step.manifests()) == [manifest("a2")]
+    assert isinstance(step.doubt(), StorageError)
+    assert name_of(manifest("a1")) in str(step.doubt())
 
 
 def test_damage_on_the_way_is_read_again(storage: Storage) -> None:

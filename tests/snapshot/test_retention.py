@@ -237,8 +237,8 @@ def test_a_collector_stops_at_a_manifest_that_it_cannot_read(tmp_path: Path, cap
     run = Run(tmp_path, Policy(1, ZERO))
     run.beneath.put(name_of(manifest("b1")), b"damaged")
     run.lay(files="d1 d2")
-    for _ in range(4):
-        run.publish("d2", ancestors="")
+    for minute in range(4):
+        run.publish("d2", NOW + timedelta(minutes=minute), ancestors="")
     assert len(run.left()) == 4 + 1 + 2
     assert name_of(manifest("b1")) in caplog.text
 

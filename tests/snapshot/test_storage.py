@@ -2,13 +2,16 @@
 
 import os
 import re
+import shutil
 import subprocess
 import sys
 import threading
+import time
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from itertools import count
 from pathlib import Path
+from typing import Any, ClassVar
 
 import fsspec
 import pytest
@@ -187,15 +190,56 @@ class TestTheDisk:
         root = tmp_path / "snap shots"
         for name in ("a/b/1", "a/b/2", "a/c/1"):
             folder.put(name, b"data")
-        (root / "a" / "b" / ".tmp-1-0").write_bytes(b"da")
+        left = root / "a" / "b" / ".tmp-1-0"
+        left.write_bytes(b"da")
+        os.utime(left, (0, time.time() - 3700))
         folder.delete(["a/b/1"])
-        assert (root / "a" / "b" / ".tmp-1-0").exists()
+        assert left.exists()
         folder.delete(["a/b/2"])
         assert [path.name for path in (root / "a").iterdir()] == ["c"]
         folder.delete(["a/c/1"])
         assert list(root.iterdir()) == []
         folder.put("a/b/1", b"data")
         assert folder.list("") == ["a/b/1"]
+
+    def test_an_upload_that_is_under_way_stays(self, folder: Storage, tmp_path: Path) -> None:
+        """Though all objects beside it go."""
+        folder.put("a/b/1", b"data")
+        left = tmp_path / "snap shots" / "a" / "b" / ".tmp-1-0"
+        left.write_bytes(b"da")
+        folder.delete(["a/b/1"])
+        assert left.exists()
+
+    def test_a_folder_that_can_never_be_made_is_named(self, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+        """Whatever the reason: some file systems say that it does not exist."""
+
+        def refuse(self: Path, *args: Any, **kwargs: Any) -> None:
+            raise FileNotFoundError(2, "No such file or directory", str(self))
+
+        monkeypatch.setattr(Path, "mkdir", refuse)
+        with pytest.raises(StorageError, match="BYTEWAX_STATE_URI"):
+            open_storage(str(tmp_path / "typo"), {}, 1).put("a/1", b"data")
+
+    @pytest.mark.parametrize("linked", ["a", "a/b"])
+    def test_what_is_behind_a_link_that_leads_out_is_not_deleted(
+        self, linked: str, folder: Storage, tmp_path: Path
+    ) -> None:
+        """Who can write to the storage cannot have anything else deleted."""
+        root, other = tmp_path / "snap shots", tmp_path / "other"
+        (other / "b").mkdir(parents=True)
+        for path in (other / "1", other / "b" / "1", other / ".tmp-1", other / "b" / ".tmp-1"):
+            path.write_bytes(b"somebody's")
+            os.utime(path, (0, 0))
+        folder.put("a/c/1", b"")
+        (root / linked).parent.mkdir(exist_ok=True)
+        if (root / linked).is_dir():
+            shutil.rmtree(root / linked)
+        (root / linked).symlink_to(other)
+        with pytest.raises(StorageError, match="behind a link"):
+            folder.delete([f"{linked}/1"])
+        with pytest.raises(StorageError, match="behind a link"):
+            folder.delete([f"{linked}/b/1"])
+        assert len([path for path in other.rglob("*") if path.is_file()]) == 4
 
     def test_folders_come_and_go_under_each_other(self, folder: Storage) -> None:
         """Whoever writes finds its folder, though others delete the last object beside it."""
@@ -351,6 +395,36 @@ def test_no_secret_is_shown(broken: Callable[..., tuple[Storage, list[float]]]) 
 
 
 @pytest.mark.parametrize(
+    "options",
+    [
+        {"client_kwargs": {"aws_secret_access_key": "s3cret"}},
+        {"client_kwargs": {"endpoint_url": "https://minio:s3cret@host:9000"}},
+        {"endpoint_url": "https://minio:s3cret@host:9000"},
+        {"headers": {"Authorization": "Bearer s3cret"}},
+        {"auth": ["user", "s3cret"]},
+        {"passwd": "s3cret"},
+        {"sas_token": "s3cret"},
+    ],
+)
+def test_no_secret_is_shown_however_deep_it_lies(options: dict[str, Any]) -> None:
+    """Where a driver tells its options."""
+    fsspec.register_implementation("broken", BrokenFileSystem, clobber=True)
+    BrokenFileSystem.failure = PermissionError(f"could not connect to the host with {options}")
+    with pytest.raises(StorageError, match="host") as caught:
+        open_storage("broken://host/path", options, 1).get("a/1")
+    assert "s3cret" not in str(caught.value)
+
+
+def test_a_secret_is_not_shown_as_the_driver_sees_it() -> None:
+    """A password in a URL is percent-encoded."""
+    fsspec.register_implementation("broken", BrokenFileSystem, clobber=True)
+    BrokenFileSystem.failure = PermissionError("user with the password p@ssword was refused")
+    with pytest.raises(StorageError, match="refused") as caught:
+        open_storage("broken://user:p%40ssword@host/path", {}, 1).get("a/1")
+    assert "p@ss" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     "uri",
     [
         "simplecache::s3://key:hidden@bucket/path",
@@ -380,6 +454,38 @@ def test_a_file_that_arrived_short_is_noticed(tmp_path: Path) -> None:
     fsspec.register_implementation("short", ShortFileSystem, clobber=True)
     with pytest.raises(StorageError, match="has 3 bytes after an upload of 4"):
         open_storage(f"short://{tmp_path}", {}, 1).put_file(file_of(tmp_path, b"data"), "a/1")
+
+
+class NoisyFileSystem(MemoryFileSystem):
+    """A driver whose reads go wrong now and then, and whose first reply is lost."""
+
+    protocol = "noisy"
+    damage: ClassVar[list[Callable[[bytes], bytes]]] = []
+
+    def pipe_file(self, path: str, value: bytes, mode: str = "create", **kwargs: Any) -> None:
+        super().pipe_file(path, value, mode=mode)
+        raise ConnectionResetError
+
+    def put_file(self, lpath: str, rpath: str, mode: str = "create", **kwargs: Any) -> None:
+        self.pipe_file(rpath, Path(lpath).read_bytes(), mode)
+
+    def cat_file(self, path: str, start: int | None = None, end: int | None = None, **kwargs: Any) -> bytes:
+        data: bytes = super().cat_file(path, start, end)
+        return self.damage.pop()(data) if self.damage else data
+
+
+@pytest.mark.parametrize("damage", [flipped, lambda data: data[:-1], lambda data: b""])
+def test_what_comes_back_damaged_is_no_conflict(damage: Callable[[bytes], bytes], tmp_path: Path) -> None:
+    """When a reply was lost, and the object is compared with what was to be written."""
+    fsspec.register_implementation("noisy", NoisyFileSystem, clobber=True)
+    storage = open_storage(f"noisy://{tmp_path}", {}, 1, lambda seconds: None)
+    NoisyFileSystem.damage = [damage]
+    storage.put("a/1", b"data")
+    NoisyFileSystem.damage = [damage]
+    storage.put_file(file_of(tmp_path, b"data"), "a/2")
+    NoisyFileSystem.damage = [lambda data: b""]
+    with pytest.raises(ConflictError):
+        storage.put_file(file_of(tmp_path, b"DATA"), "a/2")
 
 
 def test_many_threads_may_use_one_storage(folder: Storage, tmp_path: Path) -> None:

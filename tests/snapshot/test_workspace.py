@@ -1,11 +1,14 @@
 """The local folder of a store: who holds it, and what of those before is left in it, when."""
 
+import errno
+import fcntl
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
-from bytewax_state.errors import ConflictError
+from bytewax_state.errors import ConflictError, StorageError
 from bytewax_state.snapshot.workspace import Workspace
 
 
@@ -81,6 +84,26 @@ def test_two_runs_cannot_hold_one_worker_index(opened: list[Workspace], tmp_path
     begin(opened, tmp_path, 1)
     with pytest.raises(ConflictError, match="BYTEWAX_STATE_DIR"):
         begin(opened, tmp_path, 2)
+
+
+def test_a_disk_that_cannot_lock_is_no_other_run(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As of some networks."""
+
+    def refuse(file: object, operation: int) -> None:
+        raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
+
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with pytest.raises(StorageError, match=r"No locks available; set BYTEWAX_STATE_DIR"):
+        Workspace(tmp_path, "flow", "flow.s", store(1, 0), 0, 1)
+
+
+def test_what_only_has_the_name_of_a_store_is_left_alone(opened: list[Workspace], tmp_path: Path) -> None:
+    """It is not ours, and in nobody's way."""
+    folder = leave(tmp_path, 1).parent
+    (folder / store(2, 0)).write_text("")
+    (folder / store(3, 0)).symlink_to(folder / "nowhere")
+    begin(opened, tmp_path, 4).tidy(1)
+    assert (folder / store(2, 0)).exists()
 
 
 def test_of_the_own_versions_the_last_two_stay(opened: list[Workspace], tmp_path: Path) -> None:
