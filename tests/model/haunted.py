@@ -93,14 +93,14 @@ class HauntedWorld(World):
         self._zombie_done()
 
     def _zombie(self, rounds: int, seconds: int, key: str) -> None:
-        """Begin to let the zombie end some epochs, unless it is about to end one."""
+        """Begin to let the zombie end some epochs, unless it is about to end one; each changes another key."""
         line = self.zombie
         assert line is not None and line.execution is not None
         pilot = line.execution.pilot
 
         def live() -> None:
             for number in range(rounds):
-                self.put(key, number, line=line)
+                self.put(another(key, number), number, line=line)
                 self._end(line, number)
                 pilot.reach("zombie epoch")
                 self.clock.wait(seconds)
@@ -223,3 +223,8 @@ class HauntedWorld(World):
             task = Task("main", lambda: self._end(line, order))
         line.execution.pilot.task = task
         return task
+
+
+def another(key: str, number: int) -> str:
+    """Name a key that is some places further on; they are of all workers in turn."""
+    return f"k{(int(key[1:]) + number) % 20}"
