@@ -92,7 +92,10 @@ def delete(catalog: Catalog, todo: Sequence[Garbage], wait: Callable[[], object]
 
 def _flows(roots: Roots, flow: str | None) -> Collection[str]:
     if not roots.flows and flow is None:
-        msg = "nothing in the recovery directory tells which flow it belongs to; name the flow with --flow"
+        msg = (
+            "nothing in the recovery directory tells which flow it belongs to, so nothing of any flow is needed by it; "
+            "if it is the right one, name the flow with --flow, and all its snapshots are garbage"
+        )
         raise UsageError(msg)
     if roots.flows and flow is not None and flow not in roots.flows:
         msg = f"the recovery directory belongs to {', '.join(map(repr, roots.flows))}, so not to the flow {flow!r}"

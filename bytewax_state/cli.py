@@ -4,8 +4,10 @@ Owns the commands, their options, and what the exit codes mean. It does not own 
 is shown (`views`). Called from the shell.
 """
 
+import os
+import sys
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
@@ -15,6 +17,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from bytewax_state.cleanup import Garbage
 from bytewax_state.cleanup import delete as delete_garbage
 from bytewax_state.cleanup import plan as plan_garbage
 from bytewax_state.errors import BytewaxStateError, ConfigError, StorageError, UsageError
@@ -65,6 +68,13 @@ class _Commands(TyperGroup):
         except BytewaxStateError as ex:
             _tell(f"{ex.kind}: {one_line(str(ex))}")
             raise typer.Exit(_code(ex)) from ex
+        except BrokenPipeError as ex:
+            # Who reads has seen enough, as `head` does. Nothing must be flushed into the pipe at the end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            raise typer.Exit from ex
+        except OSError as ex:
+            _tell(f"{StorageError.kind}: {one_line(str(ex))}")
+            raise typer.Exit(STORAGE) from ex
         except KeyboardInterrupt as ex:
             raise typer.Exit(INTERRUPTED) from ex
 
@@ -128,7 +138,7 @@ def commands(ctx: typer.Context) -> None:
     - 0: fine
     - 1: something is wrong with the data
     - 2: the command, a setting or the recovery directory is not what it should be
-    - 3: the storage is out of reach
+    - 3: the storage, or the local disk, is out of reach
 
     Start with `bytewax-state list`.
     """
@@ -269,8 +279,8 @@ def gc(
 ) -> None:
     """Delete what nobody can resume from any more, of the flow that a recovery directory belongs to.
 
-    A running flow cleans up behind itself; this is for what no run does: steps that the flow does not have any more,
-    runs that died, recovery directories that were deleted. Snapshots of other flows stay as they are.
+    A running flow cleans up behind itself; this is for what no run does: runs that died before a commit, recovery
+    directories that were deleted. Snapshots of other flows stay as they are.
 
     **Only what this recovery directory needs is kept.** If another one, or an older copy of it, is to be resumed from
     the same URI, do not delete. A flow may be running; then --min-age has to be longer than it takes to restore and to
@@ -290,7 +300,7 @@ def gc(
         survey.progress.close()
         if not as_json:
             _print(map(garbage_text, todo))
-        done = delete_garbage(survey.catalog, todo, lambda: _wait(pause, world.sleep)) if delete else todo
+        done = _delete(survey, todo, pause, world.sleep) if delete else todo
     if as_json:
         _print(json_line(line) for one in done for line in garbage_objects(one, delete))
     else:
@@ -329,6 +339,20 @@ def _duration(option: str, text: str) -> timedelta:
     except ValueError as ex:
         msg = f"{option}: {ex}"
         raise UsageError(msg) from ex
+
+
+def _delete(
+    survey: Survey, todo: Sequence[Garbage], grace: timedelta, sleep: Callable[[float], None]
+) -> Sequence[Garbage]:
+    manifests = sum(len(one.plan.manifests) for one in todo)
+    try:
+        return delete_garbage(survey.catalog, todo, lambda: _wait(grace, sleep))
+    except KeyboardInterrupt:
+        _tell(
+            f"interrupted: of {manifests} manifests some or all are deleted, and their files are still there; a later "
+            "gc finds these with --min-age 0s, when nothing runs"
+        )
+        raise
 
 
 def _wait(grace: timedelta, sleep: Callable[[float], None]) -> None:

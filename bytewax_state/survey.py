@@ -13,7 +13,7 @@ import tempfile
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 from threading import get_ident
@@ -61,6 +61,8 @@ class Roots:
     have been let go, by right."""
     unreadable: Mapping[str, Sequence[BytewaxStateError]] = field(default_factory=dict)
     """By step: what is wrong with a ref."""
+    plain: frozenset[str] = frozenset()
+    """Steps, of any kind, that have rows there, and no refs."""
 
     def of(self, step: StepCatalog) -> list[Ref]:
         """Choose the refs whose versions have to stay.
@@ -115,7 +117,8 @@ def _read_roots(folders: Iterable[Path], keys: Keys) -> Roots:
             (needed if row in wanted else older).setdefault(prefix, []).append(ref)
     for prefix, those in needed.items():
         _check_one_execution(prefix, those)
-    return Roots(tuple(refs.flows()), needed, older, unreadable)
+    plain = frozenset(step_prefix(step_id.partition(".")[0], step_id) for step_id in refs.plain)
+    return Roots(tuple(refs.flows()), needed, older, unreadable, plain)
 
 
 def _check_one_execution(prefix: str, refs: Iterable[Ref]) -> None:
@@ -147,6 +150,8 @@ class Report:
     """Those that manifests name."""
     bytes: int
     """Of these files."""
+    refs: int
+    """Those that the next run loads, as far as the recovery partitions were given."""
 
 
 class Survey:
@@ -226,7 +231,7 @@ class Survey:
         again = self._verify(now(), look(), deep, min_age)
         found = {(finding.invariant, finding.name) for finding in report.findings}
         findings = tuple(finding for finding in again.findings if (finding.invariant, finding.name) in found)
-        return Report(findings, again.steps, again.manifests, again.files, again.bytes)
+        return replace(again, findings=findings)
 
     def _verify(self, now: datetime, roots: Roots, deep: bool, min_age: timedelta) -> Report:
         findings: list[Finding] = []
@@ -238,13 +243,19 @@ class Survey:
             named += named_files(step).values()
             steps += 1
             manifests += sum(len(shelf.manifests) for shelf in step.stores.values())
-        return Report(tuple(findings), steps, manifests, len(named), sum(entry.size for entry in named))
+        refs = sum(map(len, roots.needed.values()))
+        return Report(tuple(findings), steps, manifests, len(named), sum(entry.size for entry in named), refs)
 
     def _check(
         self, step: StepCatalog, now: datetime, roots: Roots, deep: bool, min_age: timedelta
     ) -> Iterator[Finding]:
-        for ex in roots.unreadable.get(step.prefix, ()):
-            yield Finding("refs_can_be_restored", step.prefix, str(ex))
+        unreadable = roots.unreadable.get(step.prefix, ())
+        if unreadable:
+            text = f"{len(unreadable)} refs cannot be read; the first: {unreadable[0]}"
+            yield Finding("refs_can_be_restored", step.prefix, text)
+        if step.prefix in roots.plain:
+            text = "the recovery directory holds its state as plain Bytewax keeps it, not refs; no run goes on from it"
+            yield Finding("refs_can_be_restored", step.prefix, text)
         sizes = self.ask(named_files(step), self.storage.size)
         yield from invariants.check_step(step, roots.needed.get(step.prefix, ()), sizes.__getitem__)
         if deep:

@@ -219,7 +219,8 @@ def report_sums(report: Report, deep: bool) -> str:
     """Tell how much was looked at, and how much is wrong."""
     return (
         f"{_count(report.steps, 'step')}, {_count(report.manifests, 'manifest')}, {_count(report.files, 'file')}, "
-        f"{size_text(report.bytes)}{' read' if deep else ''}: {_count(len(report.findings), 'finding')}"
+        f"{size_text(report.bytes)}{' read' if deep else ''}, {_count(report.refs, 'ref')}: "
+        f"{_count(len(report.findings), 'finding')}"
     )
 
 

@@ -46,6 +46,7 @@ class Shop:
         key: str | None = None,
         backup: timedelta = timedelta(0),
         recovery: Path | None = None,
+        plain: bool = False,
     ) -> list[Any]:
         """Run a flow of sums, in epochs of one item, on top of what was run before."""
         settings = Settings(
@@ -62,7 +63,9 @@ class Shop:
             items = op.stateful_map(step, items, lambda total, value: ((total or 0) + value,) * 2)
         op.output("out", items, TestingSink(out))
         config = RecoveryConfig(str(recovery or self.recovery), backup)
-        cluster_main(attach(flow, settings), [], 0, epoch_interval=timedelta(0), recovery_config=config)
+        if not plain:
+            attach(flow, settings)
+        cluster_main(flow, [], 0, epoch_interval=timedelta(0), recovery_config=config)
         return out
 
     def lay(self, *there: Manifest, files: bool = True) -> None:

@@ -288,6 +288,27 @@ def test_no_secret_is_ever_printed(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
 # The program
 
 
+def test_a_disk_that_refuses_is_no_wrong_data(used: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As where a folder above cannot be entered: one line, and the exit code of a storage out of reach."""
+
+    def refuse(path: Path) -> bool:
+        raise PermissionError(13, "Permission denied", str(path))
+
+    monkeypatch.setattr(Path, "is_dir", refuse)
+    assert re.fullmatch(r"bytewax-state: storage: .*Permission denied.*\n", used.cli("list", code=3).stderr)
+
+
+def test_output_that_cannot_be_written(used: Shop) -> None:
+    """A full disk is told; a reader that has seen enough is none of our business."""
+    line = f"{sys.executable} -m bytewax_state.cli list --versions --json --uri '{used.uri}'"
+    full = subprocess.run(["bash", "-c", f"{line} > /dev/full"], check=False, capture_output=True, text=True)
+    assert (full.returncode, full.stderr.count("\n")) == (3, 1)
+    assert "No space left" in full.stderr
+    script = f"set -o pipefail; {line} | sed q; {line} | true"
+    seen = subprocess.run(["bash", "-c", script], check=False, capture_output=True, text=True)
+    assert (seen.returncode, seen.stderr, seen.stdout.count("\n")) == (0, "", 1)
+
+
 def program(*arguments: object, **env: str) -> subprocess.CompletedProcess[str]:
     return subprocess.run(
         [sys.executable, "-m", "bytewax_state.cli", *map(str, arguments)],

@@ -18,7 +18,7 @@ from bytewax_state.snapshot.invariants import Finding
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.survey import Report, Roots, Survey
 from tests.faults import Fault, FaultyStorage
-from tests.shop import NOTHING_RUNS, STEP, Shop
+from tests.shop import KEY, NOTHING_RUNS, STEP, Shop
 from tests.snapshot.shelves import HOUR, NOW, manifest, named
 
 
@@ -112,6 +112,41 @@ def test_a_ref_of_a_step_that_is_not_in_the_storage_is_a_finding(shop: Shop) -> 
         "refs_can_be_restored"
     }
     assert "snapshot-missing" in shop.cli("gc", "--recovery", shop.recovery, code=1).stderr
+
+
+def test_one_cause_is_one_finding(shop: Shop) -> None:
+    """Though many key groups are lost by it."""
+    shop.run(*range(20))
+    shutil.rmtree(shop.uri)
+    shop.uri.mkdir()
+    findings = shop.lines("verify", "--recovery", shop.recovery, code=1)
+    assert len(findings) < 8
+    assert sum(int(finding["text"].split()[3]) for finding in findings) == 8
+    assert "belong together" in findings[0]["text"]
+
+
+def test_refs_that_cannot_be_read_are_one_finding(shop: Shop) -> None:
+    """As where the key is missing."""
+    shop.run(1, 2, key=KEY)
+    lines = shop.verify(code=1).stdout.splitlines()
+    (finding,) = (line for line in lines if line.startswith("refs_can_be_restored"))
+    assert "8 refs cannot be read; the first:" in finding
+
+
+def test_state_that_plain_bytewax_keeps_is_a_finding(shop: Shop) -> None:
+    """The next run refuses it."""
+    shop.run(1, recovery=shop.other())
+    shop.run(1, plain=True)
+    assert [line["invariant"] for line in shop.lines("verify", "--recovery", shop.recovery, code=1)] == [
+        "refs_can_be_restored"
+    ]
+
+
+def test_the_refs_are_counted(shop: Shop) -> None:
+    """Or an empty recovery directory would look like a sound one."""
+    shop.run(1)
+    assert ", 8 refs: 0 findings" in shop.verify().stdout
+    assert ", 0 refs: 0 findings" in shop.cli("verify", "--recovery", shop.other()).stdout
 
 
 def test_what_a_running_flow_deletes_meanwhile_is_no_finding(shop: Shop, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -25,7 +25,7 @@ from bytewax_state.errors import UsageError
 from bytewax_state.keygroups import names, splitter
 from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.recovery import check, read
-from bytewax_state.snapshot.storage import shared_url
+from bytewax_state.snapshot.storage import check_uri, shared_url
 
 logger = logging.getLogger("bytewax_state")
 
@@ -55,6 +55,8 @@ def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str,
 
     :raises UsageError: If `flow` is no `Dataflow`, or a step is named that is not there.
 
+    :raises ConfigError: If the URI of the snapshots means no storage, or its driver is not installed.
+
     """
     if not isinstance(flow, Dataflow):
         msg = f"attach takes a Dataflow; got a {type(flow).__name__}"
@@ -66,6 +68,8 @@ def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str,
     for siblings, step in found:
         if not isinstance(step.builder, _Builder):
             its = _settings_of(step.step_id, chosen, default)
+            if its.uri is not None:
+                check_uri(its.uri, its.storage_options)
             _warn_of_pickle(its)
             _rewrite(flow, siblings, step, its)
     _warn_of_unclaimed(flow)

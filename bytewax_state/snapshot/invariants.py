@@ -33,15 +33,19 @@ def refs_can_be_restored(step: StepCatalog, refs: Iterable[Ref]) -> Iterator[Fin
 
     Or the job cannot be resumed. Prevented: retention that counts versions and not commits, or goes by age.
     """
+    lost: dict[tuple[str, int], list[int]] = {}
     for ref in refs:
         shelf = step.stores.get(ref.store_id)
         if shelf is None or not any(serves(one, ref) for one in shelf.manifests.values()):
-            there = sorted(shelf.manifests) if shelf else []
-            text = (
-                f"no manifest serves key group {ref.group} at version {ref.version} of store {ref.store_id}; "
-                f"versions {there} are there"
-            )
-            yield Finding("refs_can_be_restored", step.prefix, text)
+            lost.setdefault((ref.store_id, ref.version), []).append(ref.group)
+    for (store_id, version), groups in lost.items():
+        there = sorted(step.stores[store_id].manifests) if store_id in step.stores else "none"
+        text = (
+            f"no manifest serves {len(groups)} key groups ({_ranges(groups)}) at version {version} of store "
+            f"{store_id}, of which these versions are there: {there}; do the recovery directory and the storage belong "
+            "together?"
+        )
+        yield Finding("refs_can_be_restored", step.prefix, text)
 
 
 def manifests_can_be_read(step: StepCatalog) -> Iterator[Finding]:
@@ -145,7 +149,7 @@ def groups_have_rows(step: StepCatalog, refs: Collection[Ref]) -> Iterator[Findi
         yield Finding("groups_have_rows", step.prefix, f"its refs speak of {sorted(key_groups)} key groups")
     missing = sorted(set(range(max(key_groups, default=0))) - {ref.group for ref in refs})
     if missing:
-        text = f"the recovery partitions have no row for key groups {missing}"
+        text = f"the recovery partitions have no row for {len(missing)} key groups ({_ranges(missing)})"
         yield Finding("groups_have_rows", step.prefix, text)
 
 
@@ -156,6 +160,17 @@ def nothing_is_unreachable(garbage: Plan) -> Iterator[Finding]:
     """
     for name in (*garbage.manifests, *garbage.files):
         yield Finding("nothing_is_unreachable", name, "nobody can resume from it; `bytewax-state gc` deletes it")
+
+
+def _ranges(numbers: Iterable[int]) -> str:
+    """Write numbers for people: `0-5, 7`."""
+    ranges: list[list[int]] = []
+    for number in sorted(set(numbers)):
+        if ranges and number == ranges[-1][1] + 1:
+            ranges[-1][1] = number
+        else:
+            ranges.append([number, number])
+    return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
 def _named(step: StepCatalog) -> Mapping[str, tuple[FileEntry, str]]:

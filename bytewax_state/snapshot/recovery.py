@@ -90,6 +90,8 @@ class RefRows:
     """Where Bytewax would resume now: all epochs below it are committed."""
     oldest_epoch: int
     """The least epoch that Bytewax can resume from: what is superseded below it may be deleted."""
+    plain: tuple[str, ...] = ()
+    """Full ids of steps with rows that are no refs: sources, sinks, and what plain Bytewax kept the state of."""
 
     def loadable(self, oldest: int | None = None) -> list[RefRow]:
         """Choose the rows that Bytewax may load.
@@ -150,7 +152,8 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
             "of one moment"
         )
         raise UsageError(msg)
-    return RefRows(tuple(refs), resume_epoch, oldest_epoch)
+    plain = sorted({step for step, *_ in rows} - {ref.step_id for ref in refs})
+    return RefRows(tuple(refs), resume_epoch, oldest_epoch, tuple(plain))
 
 
 def _check_sound(part: Path) -> None:
@@ -174,10 +177,14 @@ def _check_unmixed(rows: Iterable[Any], refs: Iterable[RefRow]) -> None:
 
 def _check_complete(parts: list[Path]) -> None:
     found = _all(parts, "SELECT part_index, part_count FROM parts")
-    counts = {count for _, count in found}
+    counts = sorted({count for _, count in found})
     if len(counts) != 1 or sorted(index for index, _ in found) != list(range(*counts)):
-        there = ", ".join(f"{index} of {count}" for index, count in sorted(found)) or "none"
-        msg = f"not all recovery partitions of one set are given: found {there}; give every folder that holds some"
+        there = ", ".join(f"part-{index}" for index, _ in sorted(found)) or "none"
+        of = " and of ".join(map(str, counts)) or "any"
+        msg = (
+            f"not all recovery partitions of one set are given, or some twice: found {there}, of {of}; give every "
+            "folder that holds some of the set, once"
+        )
         raise UsageError(msg)
 
 

@@ -315,16 +315,16 @@ def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry,
     except FileNotFoundError as ex:
         msg = (
             f"{storage.url}/{name} is gone, which version {manifest.version} of store {manifest.store_id!r} of step "
-            f"{manifest.step_id!r} needs; bring it back, or resume from an older copy of the recovery directory"
-            f"{_elsewhere(catalog, *at)}"
+            f"{manifest.step_id!r} needs; bring it back{_copy(frozen / entry.local, entry)}, or resume from an older "
+            f"copy of the recovery directory{_elsewhere(catalog, *at)}"
         )
         raise SnapshotMissingError(msg) from ex
     if size != entry.size or digest != entry.sha256:
         target.unlink()
         msg = (
             f"{storage.url}/{name} is damaged: found {size} bytes with SHA-256 {digest}, expected {entry.size} bytes "
-            f"with {entry.sha256}; bring back a sound copy, or resume from an older copy of the recovery directory"
-            f"{_elsewhere(catalog, *at)}"
+            f"with {entry.sha256}; bring back a sound copy{_copy(frozen / entry.local, entry)}, or resume from an "
+            f"older copy of the recovery directory{_elsewhere(catalog, *at)}"
         )
         raise SnapshotCorruptError(msg)
     return Fetched(fetched_bytes=size)
@@ -356,6 +356,14 @@ def _link(source: Path, entry: FileEntry, target: Path) -> bool:
     target.unlink()
     logger.warning("the local copy %s is damaged (%s); fetching it from the storage", source, why)
     return False
+
+
+def _copy(local: Path, entry: FileEntry) -> str:
+    """Say where a sound copy of a file is, if there is one in a frozen image."""
+    with suppress(OSError):
+        if local.stat().st_size == entry.size and hash_file(local) == entry.sha256:
+            return f" (such as {local})"
+    return ""
 
 
 def _clip(table: Table, source: Source) -> None:

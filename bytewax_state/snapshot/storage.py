@@ -16,12 +16,12 @@ import fsspec
 import tenacity
 from fsspec.core import url_to_fs
 
-from bytewax_state.errors import ConfigError
+from bytewax_state.errors import ConfigError, StorageError
 from bytewax_state.snapshot.bucket import Bucket, Memory
 from bytewax_state.snapshot.failing import TransientError
 from bytewax_state.snapshot.folder import Folder
 
-__all__ = ["Retrying", "Storage", "TransientError", "open_storage", "shared_url"]
+__all__ = ["Retrying", "Storage", "TransientError", "check_uri", "open_storage", "shared_url"]
 
 logger = logging.getLogger("bytewax_state")
 
@@ -221,8 +221,26 @@ def open_storage(
 
     :raises ConfigError: If the URI means no storage, its driver is not installed, or does not take the options.
 
+    :raises StorageError: If the driver reaches for the storage at once, and does not reach it.
+
     """
     return Retrying(_open(uri, options, threads), ATTEMPTS, WAIT, sleep)
+
+
+def check_uri(uri: str, options: Mapping[str, Any]) -> None:
+    """Refuse a URI that means no storage, or whose driver is not installed, without touching anything.
+
+    :arg uri: As given to `open_storage`.
+
+    :arg options: What the driver is given.
+
+    :raises ConfigError: If it is one.
+
+    """
+    found = _URI.fullmatch(uri)
+    _check_single(uri)
+    if found is not None and found["scheme"].lower() not in _LOCAL:
+        _check_driver(found["scheme"].lower(), _hider(found, options)(uri))
 
 
 def shared_url(uri: str, options: Mapping[str, Any]) -> str | None:
@@ -242,22 +260,22 @@ def shared_url(uri: str, options: Mapping[str, Any]) -> str | None:
 
 
 def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
+    check_uri(uri, options)
     found = _URI.fullmatch(uri)
-    _check_single(uri)
     if found is None:
         return Folder(_absolute(uri))
     scheme, hide = found["scheme"].lower(), _hider(found, options)
     if scheme in _LOCAL:
         return Folder(_absolute(uri.partition("://")[2]))
     shown = hide(uri)
-    _check_driver(scheme, shown)
     fixed = {"use_listings_cache": False, "skip_instance_cache": True}
     try:
         fs, root = url_to_fs(uri, **{**options, **fixed})
     except Exception as ex:  # noqa: BLE001  # a driver may raise anything
         text = hide(str(ex))
         msg = f"BYTEWAX_STATE_URI is {shown}, and its driver says: {text}; check it and BYTEWAX_STATE_STORAGE_OPTIONS"
-        raise ConfigError(msg) from (ex if text == str(ex) else None)
+        kind = StorageError if isinstance(ex, OSError) else ConfigError
+        raise kind(msg) from (ex if text == str(ex) else None)
     if scheme == "memory":
         return Memory(fs, root, shown, threads, hide)
     if not root.strip("/"):

@@ -2,6 +2,7 @@
 
 import os
 import pickle
+import re
 import shutil
 import struct
 import subprocess
@@ -230,7 +231,12 @@ def test_a_missing_file(job: Job) -> None:
     """Is named, also if the local disk still has it: the next restore could not count on that."""
     path = max((job.folder / "snapshots").rglob("*.sst"))
     away = path.rename(job.folder / "away")
-    assert path.name in job.fails(SnapshotMissingError)
+    message = job.fails(SnapshotMissingError)
+    assert path.name in message
+    copy = Path(re.search(r"such as (\S+)\)", message)[1])  # type: ignore[index]
+    assert copy.read_bytes() == away.read_bytes()
+    job.lose_disk()
+    assert "such as" not in job.fails(SnapshotMissingError)
     away.rename(path)
     job.finishes()
 
@@ -439,6 +445,15 @@ def test_run_names_a_wrong_setting(run: Callable[..., Any]) -> None:
     assert done.returncode == 2
     assert "BYTEWAX_STATE_BACKEND" in done.stderr
     assert "Traceback" not in done.stderr
+
+
+def test_run_judges_the_uri_before_anything_else(run: Callable[..., Any]) -> None:
+    """A flow that waits for its first item would find out hours later."""
+    for uri in ("nosuch://bucket/path", "gs:/bucket"):
+        done = run(*RECOVER, BYTEWAX_STATE_URI=uri)
+        assert done.returncode == 2
+        assert "BYTEWAX_STATE_URI" in done.stderr
+        assert "Traceback" not in done.stderr
 
 
 def test_run_names_our_error_last(run: Callable[..., Any], tmp_path: Path) -> None:
