@@ -18,16 +18,13 @@ from typing import Literal
 from bytewax_state import metrics
 from bytewax_state.keygroups import HASH, NAMES_ID
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.failing import local_disk
+from bytewax_state.snapshot.failing import BLOCK, local_disk
 from bytewax_state.snapshot.layout import file_name, file_path
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, Seconds, Stats
 from bytewax_state.snapshot.storage import Storage
 from bytewax_state.store.base import STATE, Frozen
 
 logger = logging.getLogger("bytewax_state")
-
-_BLOCK = 1 << 20
-
 
 @dataclass(frozen=True, slots=True)
 class Origin:
@@ -197,7 +194,7 @@ def hash_file(path: Path) -> str:
     """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        while block := file.read(_BLOCK):
+        while block := file.read(BLOCK):
             digest.update(block)
     return digest.hexdigest()
 

@@ -66,14 +66,6 @@ class Memory:
                 memory = cls._known[nbytes] = cls(nbytes)
             return memory
 
-    def used(self) -> int:
-        """Say how much of the budget is in use now.
-
-        :returns: Bytes.
-
-        """
-        return self.cache.get_usage()
-
 
 def table_options(memory: Memory, create: bool) -> Options:
     """Set up a table.
