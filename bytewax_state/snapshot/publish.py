@@ -26,6 +26,7 @@ from bytewax_state.store.base import STATE, Frozen
 
 logger = logging.getLogger("bytewax_state")
 
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Who writes: what all manifests of one store have in common."""
