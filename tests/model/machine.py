@@ -9,8 +9,9 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.faults import ALWAYS, Fault
-from tests.model.haunted import HauntedWorld, Move, another
+from tests.model.haunted import HauntedWorld, Move
 from tests.model.looks import restore_aside, settle, sweep
+from tests.model.stalls import stall
 from tests.model.tally import TALLY
 from tests.model.world import Choices, Doom, Shape
 
@@ -294,22 +295,19 @@ class Machine(RuleBasedStateMachine):
         self.world.race(moves, shape, 0, key, 6, pause, 0, then)
 
     @running
-    @rule(gone=st.integers(0, 2), lists=st.integers(1, 8), rounds=st.integers(2, 6), shape=SHAPES, key=KEYS)
-    def stall(self, gone: int, lists: int, rounds: int, shape: Shape, key: str) -> None:
+    @rule(
+        busy=st.sampled_from([0, 0, 0, 40]),
+        before=st.integers(0, 5),
+        seconds=SECONDS,
+        lists=st.integers(1, 8),
+        rounds=st.integers(2, 6),
+        shape=SHAPES,
+        key=KEYS,
+    )
+    def stall(self, busy: int, before: int, seconds: int, lists: int, rounds: int, shape: Shape, key: str) -> None:
         """Somebody hangs in a deletion, behind a list, and goes on when another one has long taken over."""
         self.count("stall")
-        pause = self.world.choices.retain_for + 61
-        self.world.take_over()
-        self.world.run_zombie(gone, pause, key)
-        moves = [Move("zombie", 1000, until="list after")] * lists
-        self.world.race([*moves, Move("main", 1000)], shape, 0, key, 6, pause, 0, "go on")
-        for step in range(rounds):
-            if self.world.running:
-                self.world.put(another(key, step), step)
-                self.world.end_epoch()
-                self.world.wait(pause)
-        if self.world.haunted:
-            self.world.run_zombie(1, 0, key)
+        stall(self.world, busy, before, seconds, lists, rounds, shape, key)
 
     @seldom
     @rule(nothing_runs=st.booleans(), doom=st.none() | IN_GC)

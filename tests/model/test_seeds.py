@@ -7,6 +7,7 @@ import pytest
 from tests.faults import Fault
 from tests.model.haunted import HauntedWorld
 from tests.model.looks import KEY_OF, restore_aside, sweep
+from tests.model.stalls import stall
 from tests.model.tally import Tally
 from tests.model.world import Choices, Shape
 
@@ -88,4 +89,20 @@ def test_files_stay_while_the_claims_on_them_may_not_be_listed_yet(begin: Begin)
     world.kill()
     world.resume(Shape(3))
     end_epoch(world, 4)
+    look_at_all(world)
+
+
+def test_a_deletion_that_hung_behind_its_list_spares_what_was_inherited_meanwhile(begin: Begin) -> None:
+    """All manifests that it had listed were gone by then, and what had been restored from them was not in the list."""
+    world = begin(Choices(retain_for=30, keep=1))
+    world.resume(Shape(1, "rocksdb", 0))
+    for number in range(2):
+        for key in range(20):
+            world.put(f"k{key}", number)
+        world.end_epoch()
+        world.wait(5)
+    world.kill()
+    shape = Shape(2, "rocksdb", 0)
+    world.resume(shape)
+    stall(world, 40, 5, 400, 1, 5, shape, "k1")
     look_at_all(world)
