@@ -16,6 +16,7 @@ import pytest
 from bytewax_state.dataflow import worker as workers
 from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError
 from bytewax_state.signing import DIGEST, UNSIGNED, Keys, read_keys
+from bytewax_state.snapshot import retention
 from bytewax_state.snapshot.layout import step_prefix
 from bytewax_state.snapshot.manifest import FORMAT, MAGIC, Manifest, decode, encode
 from bytewax_state.snapshot.ref import decode_ref
@@ -203,9 +204,10 @@ def test_deleting_the_newest_versions_rolls_nothing_back(victim: Path) -> None:
 
 
 def test_a_manifest_that_lies_about_changes_nothing(
-    victim: Path, attacker: Path, caplog: pytest.LogCaptureFixture
+    victim: Path, attacker: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The job goes on, and deletes nothing as long as it does not know what that one names."""
+    monkeypatch.setattr(retention, "GRACE", timedelta(0))
     (ref,) = write(victim, KEY, "good")
     write(attacker, None, "bad", at=NOW - timedelta(hours=1))
     (strange,) = names(attacker, ".manifest")

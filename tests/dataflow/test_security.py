@@ -21,6 +21,7 @@ from bytewax_state.cli import app
 from bytewax_state.dataflow import attach as attaching
 from bytewax_state.errors import BytewaxStateError, SnapshotCorruptError
 from bytewax_state.settings import keys_of
+from bytewax_state.snapshot import retention
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.storage import open_storage, shared_url
 from tests.dataflow.flows import ITEMS, flow_of, per_key
@@ -135,8 +136,9 @@ def test_a_step_left_out_is_refused(
     assert job.is_right()
 
 
-def test_once_all_is_signed_anew_nothing_needs_the_old_key(tmp_path: Path) -> None:
+def test_once_all_is_signed_anew_nothing_needs_the_old_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Retention deletes what the old key signed; from then on it is not needed for anything."""
+    monkeypatch.setattr(retention, "GRACE", ZERO)
     job = Job(tmp_path, retain_for="0s", retain_snapshots=1)
     job.run(OLD)
     job.run(f"{NEW},{OLD}")
@@ -162,8 +164,11 @@ def test_what_is_signed_otherwise_is_found_and_deleted_by_hand(before: str | Non
     assert job.is_right()
 
 
-def test_an_old_key_that_is_dropped_too_early_stops_deletion(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_an_old_key_that_is_dropped_too_early_stops_deletion(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     """The run goes on, and says what it cannot read; with the old key it is deleted after all."""
+    monkeypatch.setattr(retention, "GRACE", ZERO)
     job = Job(tmp_path, retain_snapshots=1)
     job.run(OLD)
     job.run(f"{NEW},{OLD}")
@@ -200,7 +205,7 @@ def test_keys_are_nowhere_to_be_seen(
             assert not [path for path in tmp_path.rglob("*") if form in path.name]
 
 
-SHARED = "s3://user:secret@bucket/snapshots?token=secret"
+SHARED = "ftp://user:secret@bucket/snapshots?token=secret"
 
 
 @pytest.fixture
@@ -216,10 +221,10 @@ def test_a_shared_storage_without_a_key_is_warned_of_once(codec: str, log: pytes
     for _ in range(2):
         attach(flow_of("count_final", [], []), Settings(uri=SHARED, codec=codec))
     (message,) = log.messages
-    assert "s3://***bucket/snapshots***" in message
+    assert "ftp://***bucket/snapshots***" in message
     assert "Set BYTEWAX_STATE_SIGNING_KEY" in message
     assert "secret@" not in message
-    attach(flow_of("count_final", [], []), Settings(uri="gs://other/snapshots", codec=codec))
+    attach(flow_of("count_final", [], []), Settings(uri="ftp://other/snapshots", codec=codec))
     assert len(log.messages) == 2
 
 
