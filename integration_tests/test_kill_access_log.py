@@ -11,7 +11,7 @@ import subprocess
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import MappingProxyType
 
@@ -89,9 +89,11 @@ def test_retention_deletes_nothing_that_a_resume_needs(log: Logs, tmp_path: Path
     made = log(60_000)
     env = {**ROCKSDB, "BYTEWAX_STATE_RETAIN_FOR": "0s", "BYTEWAX_STATE_RETAIN_SNAPSHOTS": "1"}
     turns = [Turn(number % 2 + 1, without=_work(tmp_path, number)) for number in range(7)]
-    executions = survive(_job(tmp_path, made, ATTACHED, env), turns, seed=3)
+    job = _brief(_job(tmp_path, made, ATTACHED, env))
+    executions = survive(job, turns, seed=3)
     assert [execution.killed for execution in executions] == [True] * 6 + [False]
     assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
+    _assert_deleted([job])
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
@@ -171,11 +173,12 @@ def test_two_runs_on_one_uri(log: Logs, tmp_path: Path) -> None:
     made = log(30_000)
     folders = [tmp_path / name for name in ("one", "other")]
     env = {"BYTEWAX_STATE_URI": str(tmp_path / "snapshots"), "BYTEWAX_STATE_RETAIN_FOR": "0s"}
-    jobs = [_job(folder, made, ATTACHED, {**ROCKSDB, **env}) for folder in folders]
+    jobs = [_brief(_job(folder, made, ATTACHED, {**ROCKSDB, **env})) for folder in folders]
     with ThreadPoolExecutor(len(jobs)) as pool:
         runs = list(pool.map(lambda job: survive(job, [Turn(), Turn(2), Turn(1)], seed=10), jobs))
     assert [[execution.killed for execution in run] for run in runs] == [[True, True, False]] * 2
     assert [differences(made.expected, folder / "out", OUTPUTS) for folder in folders] == [[], []]
+    _assert_deleted(jobs)
 
 
 def test_the_demo() -> None:
@@ -205,6 +208,20 @@ def _job(
         module=module,
         snapshot_seconds=snapshot_seconds,
     )
+
+
+def _brief(job: Job) -> Job:
+    """Let a flow have a grace period that passes within a turn."""
+    path = os.pathsep.join(filter(None, (str(EXAMPLES), os.environ.get("PYTHONPATH"))))
+    return replace(job, flow=Path(__file__).with_name("soak_flow.py"), env={**job.env, "PYTHONPATH": path})
+
+
+def _assert_deleted(jobs: Sequence[Job]) -> None:
+    """Of the versions that some jobs published in one storage, most are gone."""
+    logs = [path.read_text() for job in jobs for path in job.folder.glob("*.log")]
+    published = sum(text.count(" published step=") for text in logs)
+    left = len(list(Path(jobs[0].env["BYTEWAX_STATE_URI"]).rglob("*.manifest")))
+    assert 0 < left < published / 2
 
 
 def _work(folder: Path, number: int) -> Path | None:
