@@ -144,7 +144,9 @@ def decode(data: bytes) -> Any:
     except BytewaxStateError:
         raise
     except Exception as ex:
-        msg = f"an encoded value of {len(data)} bytes cannot be decoded: {ex!r}; restore an older snapshot"
+        # The repr of some errors holds the data.
+        why = f"{type(ex).__name__}: {ex}"
+        msg = f"an encoded value of {len(data)} bytes cannot be decoded: {why}; restore an older snapshot"
         raise SnapshotCorruptError(msg) from ex
 
 

@@ -280,7 +280,7 @@ def _unpack(body: bytes) -> object:
     try:
         value: object = msgpack.unpackb(body, strict_map_key=False)
     except Exception as ex:  # msgpack raises many
-        msg = f"its body cannot be read: {ex!r}"
+        msg = f"its body cannot be read: {type(ex).__name__}: {ex}"  # its repr may hold all of the body
         raise ValueError(msg) from ex
     return value
 
