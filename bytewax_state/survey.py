@@ -260,7 +260,7 @@ class Survey:
         yield from invariants.check_step(step, roots.needed.get(step.prefix, ()), sizes.__getitem__)
         if deep:
             yield from invariants.named_files_are_sound(step, self._digest(step))
-        if roots.is_known(step.prefix) and step.prefix not in roots.unreadable:
+        if roots.is_known(step.prefix) and step.prefix not in roots.unreadable and step.doubt() is None:
             with suppress(SnapshotError):  # another predicate tells
                 plan = garbage.plan(step, roots.of(step), min_age, now)
                 yield from invariants.nothing_is_unreachable(_abandoned(plan, step, roots))

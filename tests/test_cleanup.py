@@ -1,7 +1,6 @@
 """What `gc` deletes: what it said, of one flow, and nothing that anybody may resume from."""
 
 import shutil
-from collections.abc import Iterable
 from dataclasses import replace
 from datetime import timedelta
 from itertools import product
@@ -260,13 +259,7 @@ def test_partitions_of_two_directories_are_refused(shop: Shop) -> None:
     other = shop.other(partitions=3)
     shop.run(*range(20))
     shop.run(*range(20), recovery=other)
-    before = shop.objects()
-    for number, folders in enumerate(product((shop.recovery, other), repeat=3)):
-        if len(set(folders)) > 1:
-            mixed = _mixed(shop.folder / f"mixed-{number}", folders)
-            said = shop.cli("gc", "--recovery", mixed, "--delete", *NOTHING_RUNS, code=2).stderr
-            assert "do not belong together" in said
-    assert shop.objects() == before
+    refuses_mixtures(shop, other)
 
 
 def test_partitions_of_two_moments_are_refused(shop: Shop) -> None:
@@ -274,22 +267,23 @@ def test_partitions_of_two_moments_are_refused(shop: Shop) -> None:
     shop.run(*range(20))
     old = shutil.copytree(shop.recovery, shop.folder / "old")
     shop.run(*range(20))
+    refuses_mixtures(shop, old)
+
+
+def refuses_mixtures(shop: Shop, other: Path) -> None:
+    """Give `gc` partitions of both directories, in every way, and see that nothing is deleted."""
     before = shop.objects()
-    for number, folders in enumerate(product((shop.recovery, old), repeat=3)):
-        if len(set(folders)) > 1:
-            mixed = _mixed(shop.folder / f"mixed-{number}", folders)
-            said = shop.cli("gc", "--recovery", mixed, "--delete", *NOTHING_RUNS, code=2).stderr
-            assert "do not belong together" in said
+    for number, folders in enumerate(product((shop.recovery, other), repeat=3)):
+        if len(set(folders)) == 1:
+            continue
+        mixed = shop.folder / f"mixed-{number}"
+        mixed.mkdir()
+        for index, folder in enumerate(folders):
+            for part in folder.glob(f"part-{index}.sqlite3*"):
+                shutil.copy(part, mixed)
+        said = shop.cli("gc", "--recovery", mixed, "--delete", *NOTHING_RUNS, code=2).stderr
+        assert "do not belong together" in said
     assert shop.objects() == before
-
-
-def _mixed(folder: Path, folders: Iterable[Path]) -> Path:
-    """Make a directory of one partition of each."""
-    folder.mkdir()
-    for number, one in enumerate(folders):
-        for part in one.glob(f"part-{number}.sqlite3*"):
-            shutil.copy(part, folder)
-    return folder
 
 
 def test_reading_partitions_that_are_none_is_a_usage_error(shop: Shop) -> None:

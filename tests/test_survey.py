@@ -96,6 +96,17 @@ def test_without_deep_no_file_is_read(shop: Shop) -> None:
     assert shop.verify("--deep", code=1).exit_code == 1
 
 
+def test_what_is_deleted_all_the_time_keeps_nothing_else_from_being_said(
+    shop: Shop, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """As where lists are old: of garbage nothing is said then."""
+    shop.run(1, 2, 3)
+    listed = Catalog.step
+    monkeypatch.setattr(Catalog, "step", lambda *args: replace(listed(*args), vanished=("a manifest",)))
+    assert shop.verify("--deep", code=0).exit_code == 0
+    assert "a manifest was deleted" in shop.cli("gc", "--recovery", shop.recovery, code=3).stderr
+
+
 def test_without_a_recovery_directory_nothing_is_said_of_refs(shop: Shop) -> None:
     """Nor of garbage."""
     shop.lose_the_newest()

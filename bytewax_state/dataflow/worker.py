@@ -118,6 +118,18 @@ class StepWorker:
         self._resources = ExitStack()
         weakref.finalize(self, self._resources.close)
 
+    def check_free(self) -> None:
+        """Refuse to begin beside another run of this worker.
+
+        :raises ConflictError: If there is one.
+
+        :raises StorageError: If that cannot be told.
+
+        """
+        step = self.step
+        if step.is_local:
+            check_free(step.settings.dir, step.flow_id, step.step_id, self._index)
+
     def note(self, resume: object) -> int:
         """Note what Bytewax kept for a key group; nothing is read yet.
 
@@ -293,10 +305,13 @@ class Workers:
             it may not resume the other one any more.
 
         """
-        step = self.step
-        if step.is_local:
-            check_free(step.settings.dir, step.flow_id, step.step_id, worker_index)
-        self._begun[threading.get_ident()] = StepWorker(self.step, worker_index, worker_count)
+        worker = StepWorker(self.step, worker_index, worker_count)
+        try:
+            worker.check_free()
+        except BaseException as ex:
+            worker.fail(ex)
+            raise
+        self._begun[threading.get_ident()] = worker
 
     def here(self) -> StepWorker:
         """Return the worker of this thread."""

@@ -5,13 +5,14 @@ Owns how an object comes to be on a disk: durably, and all at once or not at all
 """
 
 import filecmp
-import itertools
 import os
 import stat
 from collections.abc import Iterable, Iterator
 from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
+
+import tenacity
 
 from bytewax_state.errors import StorageError
 from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch
@@ -133,24 +134,20 @@ def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
         path.unlink(missing_ok=True)
 
 
+@tenacity.retry(
+    retry=tenacity.retry_if_exception_type((FileExistsError, FileNotFoundError)),
+    stop=tenacity.stop_after_attempt(TRIES),
+    reraise=True,
+)
 def _created(folder: Path) -> tuple[Path, BinaryIO]:
     """Make a file in a folder, and the folder, which somebody who deletes may find empty and remove in between."""
-    for left in reversed(range(TRIES)):
-        try:
-            _make(folder)
-            return _numbered(folder)
-        except (FileExistsError, FileNotFoundError):
-            if left == 0:
-                raise
-    raise AssertionError
-
-
-def _numbered(folder: Path) -> tuple[Path, BinaryIO]:
-    for number in itertools.count():
+    _make(folder)
+    number = 0
+    while True:
         path = folder / f"{TEMPORARY}{os.getpid()}-{number}"
         with suppress(FileExistsError):  # another thread's, or left by a process that was killed
             return path, path.open("xb")
-    raise AssertionError
+        number += 1
 
 
 def _link(temporary: Path, file: BinaryIO, path: Path) -> bool:

@@ -44,7 +44,7 @@ _URI = re.compile(
     r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/]*)@)?(?P<rest>[^?]*)(?P<query>\?.*)?", re.DOTALL
 )
 _SECRET = re.compile(r"secret|passw|token|key|cred|connection_string|sas|auth|sig", re.IGNORECASE)
-SHORT = 3
+_SHORT = 3
 """Options of so few characters are no secrets: they would be found in any text."""
 
 
@@ -318,7 +318,7 @@ def _check_driver(scheme: str, shown: str) -> None:
 
 def _hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], str]:
     """Make what takes the secrets of a URI, and of a driver's options, out of a text."""
-    secrets = [text for text in _secrets(options) if len(text) > SHORT]
+    secrets = [text for text in _secrets(options) if len(text) > _SHORT]
     if uri["user"] and uri["scheme"].lower() not in _ACCOUNTS:
         secrets += _of_user(uri["user"])
     if uri["query"]:

@@ -113,6 +113,16 @@ def value(logics: Logics, group: int, key: str) -> object:
     return part.fetch([key])[key].snapshot()
 
 
+def inheritance(world: World) -> tuple[Refs, object]:
+    """Let one worker run, and return what two others inherit, and the value that only the quiet one of them needs."""
+    old = world.begin({0: [0, 1]})
+    world.epoch(old, (0, "a"), (1, "quiet"))
+    expected = value(old, 1, "quiet")
+    refs = world.epoch(old, (0, "a"))
+    world.close()
+    return refs, expected
+
+
 @pytest.fixture
 def worlds() -> Iterator[list[World]]:
     made: list[World] = []
@@ -126,11 +136,7 @@ def test_a_worker_that_hangs_between_list_and_read(lists: int, worlds: list[Worl
     """Another run takes over, and deletes all that was listed; it is the only one by then that names the old files."""
     world = World(tmp_path, lag=0 * SECOND, deleted_too=True, backend="rocksdb")
     worlds.append(world)
-    old = world.begin({0: [0, 1]})
-    written = world.epoch(old, (0, "a"), (1, "quiet"))
-    expected = value(old, 1, "quiet")
-    written = world.epoch(old, (0, "a"))
-    world.close()
+    written, expected = inheritance(world)
     first = world.begin({0: [0], 1: [1]}, written)
     for number in range(40):
         world.epoch(first, (0, f"key{number}"), *([(1, "other")] if number < 3 else []))
@@ -159,11 +165,7 @@ def test_workers_that_see_old_lists(phase: int, deleted_too: bool, worlds: list[
     """Younger than the grace period, as of a network's file system; though each version may go with the next one."""
     world = World(tmp_path, 20 * SECOND, deleted_too, backend="rocksdb", retain_for="0s", retain_snapshots=1)
     worlds.append(world)
-    old = world.begin({0: [0, 1]})
-    written = world.epoch(old, (0, "a"), (1, "quiet"))
-    expected = value(old, 1, "quiet")
-    written = world.epoch(old, (0, "a"))
-    world.close()
+    written, expected = inheritance(world)
     world.now += GRACE
     both = world.begin({0: [0], 1: [1]}, written)
     for number in range(90):
