@@ -69,8 +69,7 @@ class _Commands(TyperGroup):
             _tell(f"{ex.kind}: {one_line(str(ex))}")
             raise typer.Exit(_code(ex)) from ex
         except BrokenPipeError as ex:
-            # Who reads has seen enough, as `head` does. Nothing must be flushed into the pipe at the end.
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            # Who reads has seen enough, as `head` does.
             raise typer.Exit from ex
         except OSError as ex:
             _tell(f"{StorageError.kind}: {one_line(str(ex))}")
@@ -309,7 +308,14 @@ def gc(
 
 def main() -> None:
     """Run the command that the shell gave."""
-    app()
+    try:
+        app()
+    finally:
+        try:
+            sys.stdout.flush()
+        except OSError:
+            # It was told, and the interpreter would fail over what is left in the buffer with a code of its own.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 @contextmanager

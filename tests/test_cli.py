@@ -294,8 +294,10 @@ def test_a_disk_that_refuses_is_no_wrong_data(shop: Shop) -> None:
     assert re.fullmatch(r"bytewax-state: storage: .*File name too long.*\n", said)
 
 
-def test_output_that_cannot_be_written(used: Shop) -> None:
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_output_that_cannot_be_written(unbuffered: str, used: Shop, monkeypatch: pytest.MonkeyPatch) -> None:
     """A full disk is told; a reader that has seen enough is none of our business."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     line = f"{sys.executable} -m bytewax_state.cli list --versions --json --uri '{used.uri}'"
     full = subprocess.run(["bash", "-c", f"{line} > /dev/full"], check=False, capture_output=True, text=True)
     assert (full.returncode, full.stderr.count("\n")) == (3, 1)
