@@ -1,25 +1,24 @@
-"""Values as bytes and back, exactly: a tag that names the codec, the version of its format, the encoded value.
+"""Values as bytes and back, as pickle keeps them: a tag that names the codec, the version of its format, the value.
 
-Owns the formats, and which types each of them keeps. It does not own what is stored or when, nor the bytes that rows
-are found by (`keygroups`). Called by the dataflow for every row of state that is written or read.
+Owns the formats, those that were written before included. It does not own what is stored or when, nor the bytes that
+rows are found by (`keygroups`). Called by the dataflow for every row of state that is written or read.
 """
 
 import io
 import pickle
 import struct
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import date, datetime, time, timedelta, timezone
 from decimal import Decimal
 from functools import partial
-from itertools import chain
 from typing import Any, NoReturn, Protocol
-from uuid import UUID, SafeUUID
+from uuid import UUID
 from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 
 import msgpack
 
 from bytewax_state.errors import BytewaxStateError, ConfigError, IncompatibleError, SnapshotCorruptError, UsageError
-from bytewax_state.shapes import gone, shape_of, stored_shape
+from bytewax_state.shapes import gone, stored_shape
 
 MSGPACK = 1
 """Tag of the msgpack codec."""
@@ -30,7 +29,6 @@ PICKLE = 2
 _VERSIONS = {MSGPACK: 1, PICKLE: 1}
 _MSGPACK_HEAD = bytes((MSGPACK, _VERSIONS[MSGPACK]))
 _PICKLE_HEAD = bytes((PICKLE, _VERSIONS[PICKLE]))
-_HEADS = (_MSGPACK_HEAD, _PICKLE_HEAD)
 _PICKLE_PROTOCOL = 5
 
 
@@ -57,50 +55,31 @@ class PickleCodec:
 
     def encode(self, value: Any) -> bytes:
         """See `Codec.encode`."""
-        return _PICKLE_HEAD + _pickled(value)
+        return _pickled(value)
 
 
 class MsgpackCodec:
-    """MessagePack, with types of our own for what it does not know, and pickle for the rest.
+    """MessagePack for a value without parts (`None`, bool, int, float, str, bytes), and pickle for any other.
 
-    It keeps `None`, bool, int, float, str, bytes, list, dict, tuple, set, frozenset, datetime with its zone and fold,
-    date, time, timedelta, Decimal, UUID, and plain dataclasses. Any other value inside is pickled by itself. Where
-    MessagePack cannot take the whole, or not exactly (cycles, nesting above about 1,000 levels, lone surrogates,
-    `bytearray`), the whole is pickled.
-
-    What comes back is equal and of the same types, but unlike pickle's result it does not share: a list that was in two
-    places becomes two lists.
-
-    A dataclass is rebuilt without a call of its `__init__`, from the names of its fields. Fields that were added since
-    take their defaults.
+    Pickle keeps which parts of a value are one and the same object, and writes such an object once. MessagePack does
+    neither, and searching a value for shared parts costs more than pickling it. A value without parts has nothing to
+    share, and any program can read it. For one thread at a time.
     """
 
-    __slots__ = ("_packers",)
+    __slots__ = ("_pack",)
 
     def __init__(self) -> None:
         """Init."""
-        # A packer has one buffer, and packing runs Python code, so another thread, or a `__reduce__` that encodes
-        # something itself, may come in between. Each call takes one for itself. List operations are atomic.
-        self._packers: list[Callable[[Any], bytes]] = []
+        self._pack: Callable[[Any], bytes] = msgpack.Packer(strict_types=True).pack
 
     def encode(self, value: Any) -> bytes:
         """See `Codec.encode`."""
-        try:
-            pack = self._packers.pop()
-        except IndexError:
-            pack = msgpack.Packer(default=_lower, strict_types=True).pack
-        try:
-            # In a list, whose byte is cut off again: msgpack packs one more level of nesting than it unpacks.
-            packed = pack([value])
-        except UsageError:
-            raise
-        except Exception:  # whatever it is, pickle may do better, and says it if not
-            return _PICKLE_HEAD + _pickled(value)
-        self._packers.append(pack)
-        # The first bytes of msgpack's three kinds of bytes; other data have them too, by chance.
-        if (0xC4 in packed or 0xC5 in packed or 0xC6 in packed) and _holds_buffer(value):
-            return _PICKLE_HEAD + _pickled(value)
-        return _MSGPACK_HEAD + packed[1:]
+        if type(value) in _WITHOUT_PARTS:
+            try:
+                return _MSGPACK_HEAD + self._pack(value)
+            except (OverflowError, ValueError):
+                pass  # an int of more than 64 bits, a lone surrogate, or more than 4 GiB: pickle takes all of them
+        return _pickled(value)
 
 
 def codec(name: str) -> Codec:
@@ -136,13 +115,16 @@ def decode(data: bytes) -> Any:
     :raises SnapshotCorruptError: If the data are damaged, or a class fails while it is unpickled.
 
     """
-    head = data[:2]
-    if head not in _HEADS:
+    read = _READ.get(data[:2])
+    if read is None:
         _refuse(data)
     try:
-        return _unpack(data[2:]) if head == _MSGPACK_HEAD else _unpickled(data[2:])
+        return read(data[2:])
     except BytewaxStateError:
         raise
+    except ZoneInfoNotFoundError as ex:
+        msg = f"a stored value needs a time zone that this system does not have: {ex.args[0]}; install tzdata"
+        raise IncompatibleError(msg) from ex
     except Exception as ex:
         # The repr of some errors holds the data.
         why = f"{type(ex).__name__}: {ex}"
@@ -163,9 +145,39 @@ def _refuse(data: bytes) -> NoReturn:
     raise IncompatibleError(msg)
 
 
-# What MessagePack does not know is an extension type of it: an atom, with the value in it, or a mark at the head of a
-# list, with the parts behind it. A list of the user's cannot begin with a mark: the codes are negative, which msgpack
-# keeps for itself and lets nobody else construct (see `_Extension`).
+_WITHOUT_PARTS = frozenset({type(None), bool, int, float, str, bytes})
+
+
+def _pickled(value: Any) -> bytes:
+    try:
+        return _PICKLE_HEAD + pickle.dumps(value, _PICKLE_PROTOCOL)
+    except Exception as ex:  # a `__reduce__` may raise anything
+        kind = f"{type(value).__module__}.{type(value).__qualname__}"
+        msg = f"a value of type {kind} cannot be serialised: {ex!r}; keep only what can be pickled in the state"
+        raise UsageError(msg) from ex
+
+
+class _Unpickler(pickle.Unpickler):
+    """Tells a class that is not there from anything else that goes wrong."""
+
+    def find_class(self, module: str, name: str) -> Any:
+        try:
+            return super().find_class(module, name)
+        except (ImportError, AttributeError) as ex:
+            raise gone(module, name) from ex
+
+
+def _unpickled(data: bytes) -> Any:
+    try:
+        return pickle.loads(data)
+    except (ImportError, AttributeError):
+        return _Unpickler(io.BytesIO(data)).load()
+
+
+# Version 1 of the msgpack codec also held values with parts, and types that MessagePack does not know: an extension
+# type of MessagePack, with the value in it, or a mark at the head of a list, with the parts behind it. Rows that were
+# written so are read for ever. A list of the user's cannot begin with a mark: the codes are negative, which msgpack
+# keeps for itself and lets nobody else construct.
 
 _BIG_INT, _DECIMAL, _UUID, _DATE, _TIMEDELTA, _PICKLED = range(-2, -8, -1)
 _NAIVE_DATETIME, _UTC_DATETIME, _NAIVE_TIME, _OFFSET, _ZONE = range(-16, -21, -1)
@@ -177,11 +189,6 @@ _TIME_FORMAT = struct.Struct(">BBBI")
 _DATETIME_FORMAT = struct.Struct(">HBBBBBI")
 
 
-def _extension(code: int, data: bytes) -> msgpack.ExtType:
-    """Make an extension value; past the constructor of `ExtType`, which takes no negative code."""
-    return tuple.__new__(msgpack.ExtType, (code, data))
-
-
 class _Mark:
     """What a mark is read as: the function that builds a value of the list which the mark is in."""
 
@@ -189,102 +196,6 @@ class _Mark:
 
     def __init__(self, build: Callable[[list[Any]], Any]) -> None:
         self.build = build
-
-
-def _lower(value: Any) -> Any:
-    """Put a value that msgpack does not know in terms of those it does. Its parts come here in their turn."""
-    kind = type(value)
-    lower = _LOWER.get(kind)
-    if lower is not None:
-        return lower(value)
-    shape = shape_of(kind)
-    if shape is not None:
-        values = shape.take(value)
-        if values is not None:
-            return [_DATACLASS_MARK, shape.name, *values]
-    return _extension(_PICKLED, _pickled(value))
-
-
-def _lower_int(value: int) -> Any:
-    return _extension(_BIG_INT, value.to_bytes(value.bit_length() // 8 + 1, "big", signed=True))
-
-
-def _lower_uuid(value: UUID) -> Any:
-    if value.is_safe is not SafeUUID.unknown:
-        return _extension(_PICKLED, _pickled(value))
-    return _extension(_UUID, value.bytes)
-
-
-def _lower_datetime(value: datetime) -> Any:
-    zone = value.tzinfo
-    if zone is not None and zone is not timezone.utc:
-        return [_ZONED_MARK, value.replace(tzinfo=None), zone]
-    if value.fold:
-        return [_FOLDED_MARK, value.replace(fold=0)]
-    data = _DATETIME_FORMAT.pack(
-        value.year, value.month, value.day, value.hour, value.minute, value.second, value.microsecond
-    )
-    return _extension(_NAIVE_DATETIME if zone is None else _UTC_DATETIME, data)
-
-
-def _lower_time(value: time) -> Any:
-    if value.tzinfo is not None:
-        return [_ZONED_MARK, value.replace(tzinfo=None), value.tzinfo]
-    if value.fold:
-        return [_FOLDED_MARK, value.replace(fold=0)]
-    return _extension(_NAIVE_TIME, _TIME_FORMAT.pack(value.hour, value.minute, value.second, value.microsecond))
-
-
-def _lower_timedelta(value: timedelta) -> Any:
-    return _extension(_TIMEDELTA, _TIMEDELTA_FORMAT.pack(value.days, value.seconds, value.microseconds))
-
-
-def _lower_offset(value: timezone) -> Any:
-    offset = value.utcoffset(None)
-    if repr(value) != repr(timezone(offset)):
-        # It has a name of its own, which equality does not tell.
-        return _extension(_PICKLED, _pickled(value))
-    return _extension(_OFFSET, _TIMEDELTA_FORMAT.pack(offset.days, offset.seconds, offset.microseconds))
-
-
-def _lower_zone(value: ZoneInfo) -> Any:
-    if not value.key or ZoneInfo(value.key) is not value:
-        # It came from a file, or is not the one of its name that all others share.
-        return _extension(_PICKLED, _pickled(value))
-    return _extension(_ZONE, value.key.encode())
-
-
-def _pickled(value: Any) -> bytes:
-    try:
-        return pickle.dumps(value, _PICKLE_PROTOCOL)
-    except Exception as ex:  # a `__reduce__` may raise anything
-        kind = f"{type(value).__module__}.{type(value).__qualname__}"
-        msg = f"a value of type {kind} cannot be serialised: {ex!r}; keep only what can be pickled in the state"
-        raise UsageError(msg) from ex
-
-
-_TUPLE_MARK = _extension(_TUPLE, b"")
-_SET_MARK = _extension(_SET, b"")
-_FROZENSET_MARK = _extension(_FROZENSET, b"")
-_ZONED_MARK = _extension(_ZONED, b"")
-_FOLDED_MARK = _extension(_FOLDED, b"")
-_DATACLASS_MARK = _extension(_DATACLASS, b"")
-
-_LOWER: dict[type, Callable[[Any], Any]] = {
-    tuple: lambda value: [_TUPLE_MARK, *value],
-    set: lambda value: [_SET_MARK, *value],
-    frozenset: lambda value: [_FROZENSET_MARK, *value],
-    int: _lower_int,
-    Decimal: lambda value: _extension(_DECIMAL, str(value).encode()),
-    UUID: _lower_uuid,
-    datetime: _lower_datetime,
-    date: lambda value: _extension(_DATE, _DATE_FORMAT.pack(value.year, value.month, value.day)),
-    time: _lower_time,
-    timedelta: _lower_timedelta,
-    timezone: _lower_offset,
-    ZoneInfo: _lower_zone,
-}
-"""Exact type to how msgpack is told of it. It asks for an int only when that has more than 64 bits."""
 
 
 def _lift(parts: list[Any]) -> Any:
@@ -310,32 +221,6 @@ def _lift_utc(data: bytes) -> datetime:
     return datetime(year, month, day, hour, minute, second, microsecond, timezone.utc)
 
 
-def _lift_zone(data: bytes) -> ZoneInfo:
-    key = data.decode()
-    try:
-        return ZoneInfo(key)
-    except ZoneInfoNotFoundError as ex:
-        msg = f"a stored value needs the time zone {key!r}, which this system does not have; install tzdata"
-        raise IncompatibleError(msg) from ex
-
-
-class _Unpickler(pickle.Unpickler):
-    """Tells a class that is not there from anything else that goes wrong."""
-
-    def find_class(self, module: str, name: str) -> Any:
-        try:
-            return super().find_class(module, name)
-        except (ImportError, AttributeError) as ex:
-            raise gone(module, name) from ex
-
-
-def _unpickled(data: bytes) -> Any:
-    try:
-        return pickle.loads(data)
-    except (ImportError, AttributeError):
-        return _Unpickler(io.BytesIO(data)).load()
-
-
 _MARKS = {
     _TUPLE: _Mark(lambda parts: tuple(parts[1:])),
     _SET: _Mark(lambda parts: set(parts[1:])),
@@ -356,7 +241,7 @@ _LIFT: dict[int, Callable[[bytes], Any]] = {
     _UTC_DATETIME: _lift_utc,
     _NAIVE_TIME: lambda data: time(*_TIME_FORMAT.unpack(data)),
     _OFFSET: lambda data: timezone(timedelta(*_TIMEDELTA_FORMAT.unpack(data))),
-    _ZONE: _lift_zone,
+    _ZONE: lambda data: ZoneInfo(data.decode()),
 }
 
 _unpack: Callable[[bytes], Any] = partial(
@@ -366,28 +251,4 @@ _unpack: Callable[[bytes], Any] = partial(
     strict_map_key=False,
 )
 
-_BUFFERS = frozenset({bytearray, memoryview})
-_LEAVES = frozenset({type(None), bool, int, float, str, bytes})
-
-
-def _holds_buffer(value: Any) -> bool:
-    """Tell whether a value that msgpack took holds a buffer, which it silently makes `bytes`."""
-    parts: list[Collection[Any]] = [(value,)]
-    while parts:
-        part = parts.pop()
-        kinds = set(map(type, part))
-        if not kinds.isdisjoint(_BUFFERS):
-            return True
-        if not kinds <= _LEAVES:
-            parts.extend(chain.from_iterable(map(_parts_of, part)))
-    return False
-
-
-def _parts_of(value: Any) -> tuple[Collection[Any], ...]:
-    kind = type(value)
-    if kind is list or kind is tuple or kind is set or kind is frozenset:
-        return (value,)
-    if kind is dict:
-        return value.keys(), value.values()
-    shape = shape_of(kind)
-    return () if shape is None else (shape.take(value) or (),)
+_READ: dict[bytes, Callable[[bytes], Any]] = {_MSGPACK_HEAD: _unpack, _PICKLE_HEAD: _unpickled}

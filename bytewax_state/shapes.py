@@ -1,7 +1,7 @@
-"""Plain dataclasses taken apart and put together: those whose state is their fields, and nothing else.
+"""Plain dataclasses put together of their fields, as the first version of the msgpack codec stored them.
 
-Owns which classes these are, and what happens to a stored one whose class has changed since. It does not own how the
-parts become bytes. Called by the codecs.
+Owns which classes these are, those whose state is their fields and nothing else, and what happens to a stored one whose
+class has changed since. It does not own how the fields are read. Called by the codecs, for rows of older snapshots.
 """
 
 import copyreg
@@ -22,8 +22,6 @@ class Shape:
     """What there is to know of a plain dataclass."""
 
     kind: type
-    name: str
-    """Module, qualified name and the names of the fields: `module:Outer.Inner:x,y`."""
     fields: tuple[str, ...]
     slotted: bool
     module: str
@@ -36,24 +34,6 @@ class Shape:
             return self.find(sys.modules.get(self.module)) is self.kind
         except AttributeError:
             return False
-
-    def take(self, value: Any) -> list[Any] | None:
-        """Take an instance apart.
-
-        :arg value: Instance.
-
-        :returns: The values of its fields, or `None` if it has fewer attributes than those, or more.
-
-        """
-        try:
-            if self.slotted:
-                return [getattr(value, field) for field in self.fields]
-            attributes = value.__dict__
-            if len(attributes) == len(self.fields):
-                return [attributes[field] for field in self.fields]
-        except (AttributeError, KeyError):
-            pass
-        return None
 
 
 @dataclasses.dataclass(frozen=True, slots=True)
@@ -110,7 +90,7 @@ def shape_of(kind: type) -> Shape | None:
 def stored_shape(name: str) -> StoredShape:
     """Return how to put together what was stored under a name.
 
-    :arg name: `Shape.name`, at the time.
+    :arg name: Module, qualified name and the names of the fields, at the time: `module:Outer.Inner:x,y`.
 
     :returns: Stored shape.
 
@@ -131,13 +111,12 @@ def _study(kind: type) -> Shape | None:
     module, qualname = kind.__module__, kind.__qualname__
     shape = Shape(
         kind=kind,
-        name=f"{module}:{qualname}:{','.join(fields)}",
         fields=fields,
         slotted=kind.__dictoffset__ == 0,
         module=module,
         find=attrgetter(qualname),
     )
-    plain = shape.name.count(":") == 2 and shape.is_current() and not _says_how(kind) and _keeps_fields(shape)
+    plain = shape.is_current() and not _says_how(kind) and _keeps_fields(shape)
     return shape if plain else None
 
 

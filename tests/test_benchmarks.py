@@ -9,7 +9,7 @@ import pytest
 from bytewax.testing import TestingSink, run_main
 
 from benchmarks import __main__ as command
-from benchmarks import large_state
+from benchmarks import codecs, large_state
 from benchmarks.apart import RunFailedError
 from benchmarks.cases import CASES, Backend, Case, select
 from benchmarks.flows import batches_of, flow_of
@@ -124,3 +124,11 @@ def test_uploads_are_those_of_the_manifests(backend: Backend, tmp_path: Path) ->
     assert 5 * 200 * 200 < line.changed_bytes < 5 * 200 * 300
     assert line.amplification == round(line.uploaded_bytes / line.changed_bytes, 3) < 4
     assert line.median_upload <= line.largest_upload < 1
+
+
+def test_the_codec_is_measured_beside_pickle(capsys: pytest.CaptureFixture[str]) -> None:
+    """No state takes much more room than its pickle, or the exit code would say so."""
+    assert codecs.main(["--turns", "1"]) == 0
+    lines = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert {line["direction"] for line in lines} == {"encode", "decode"}
+    assert all(line["ratio"] > 0 for line in lines)

@@ -108,18 +108,6 @@ class Plain:
     __hash__ = None  # type: ignore[assignment]
 
 
-class Encoding:
-    """A class that encodes something while it is itself encoded."""
-
-    def __reduce__(self) -> Any:
-        """Encode in the middle of it."""
-        return Encoding, (), SHARED.encode(("inner", [1, 2]))
-
-    def __setstate__(self, state: bytes) -> None:
-        """Keep what was encoded."""
-        self.state = state
-
-
 class Failing:
     """A class whose instances cannot be read back."""
 
@@ -154,6 +142,31 @@ def exact(value: Any) -> Any:
 def comes_back(value: Any, name: str = "msgpack") -> bool:
     """Tell whether a value comes back the same."""
     return bool(exact(decode(codec(name).encode(value))) == exact(value))
+
+
+def shared(value: Any) -> Any:
+    """Tell which parts of a value are one object: each part as the number of its object, in the order of a walk."""
+    numbers: dict[int, int] = {}
+    seen: list[Any] = []
+
+    def walk(part: Any) -> None:
+        if type(part) in (list, tuple, dict, set, frozenset, Point, Frozen, Slotted, FrozenSlotted):
+            new = id(part) not in numbers
+            seen.append(numbers.setdefault(id(part), len(numbers)))
+            if new:
+                for inner in _parts(part):
+                    walk(inner)
+
+    walk(value)
+    return seen
+
+
+def _parts(value: Any) -> list[Any]:
+    if isinstance(value, (set, frozenset)):
+        return []  # in no order
+    if isinstance(value, dict):
+        return [part for item in value.items() for part in item]
+    return list(value) if isinstance(value, (list, tuple)) else [value.x, value.y]
 
 
 ZONES = st.one_of(
@@ -203,3 +216,17 @@ VALUES = st.recursive(
     ),
     max_leaves=12,
 )
+SHARING = VALUES.flatmap(
+    lambda part: st.recursive(
+        st.just(part),
+        lambda parts: st.one_of(
+            st.lists(parts, max_size=4),
+            st.tuples(parts, parts),
+            st.dictionaries(st.text(max_size=3), parts, max_size=4),
+            st.builds(Point, parts, parts),
+            parts.map(lambda inner: {"now": inner, "all": [inner, inner]}),
+        ),
+        max_leaves=6,
+    )
+)
+"""Values that hold one object several times."""
