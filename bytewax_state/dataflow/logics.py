@@ -15,6 +15,7 @@ from bytewax.operators.windowing import _EventClockLogic, _WindowLogic, _WindowS
 
 from bytewax_state.codecs import Codec, decode
 from bytewax_state.errors import BytewaxStateError, UsageError
+from bytewax_state.likeness import Likeness, compare
 
 logger = logging.getLogger("bytewax_state")
 
@@ -42,7 +43,8 @@ class LogicRows:
         self._builder = builder
         self._codec = codec
         self._probes = PROBES
-        self._blank: bytes | None = None  # what a logic is spilled as that is as a new one; it came back
+        # Bytes of a logic in its initial state, once a probe showed that they rebuild it. They need no further probe.
+        self._blank: bytes | None = None
         self._resident = False
         self._warned = False
         self._clock_floor: datetime | None = None
@@ -108,7 +110,7 @@ class LogicRows:
         except UsageError as ex:
             self._warn("stays in memory for some keys, as their snapshots cannot be stored", ex)
             return None
-        if self._probes > 0 and not self._comes_back(data):
+        if self._probes > 0 and not self._comes_back(key, item, data):
             self._resident = True
             return None
         self._note_clock(item)
@@ -144,31 +146,36 @@ class LogicRows:
             msg = f"error calling `StatefulBatchLogic.snapshot` in {self._step_id!r} for key {key!r}"
             raise BytewaxRuntimeError(msg) from ex
 
-    def _comes_back(self, data: bytes) -> bool:
+    def _comes_back(self, key: str, item: Logic, data: bytes) -> bool:
+        """Tell whether a logic may be spilled: unless it is shown that another one would come back."""
         if data == self._blank:
             return True
         try:
-            again = self._codec.encode(self._build(decode(data)).snapshot())
-            same = again == data or bool(decode(again) == decode(data))
+            before = decode(data)
         except BytewaxStateError as ex:
             self._warn("stays in memory, as a stored snapshot of it cannot be read back", ex)
             return False
+        try:
+            again = self._build(decode(data)).snapshot()
         except Exception as ex:  # the user's code may raise anything
             self._warn("stays in memory, as its builder fails on its own snapshot; so will a resume", ex)
             return False
-        if not same:
+        found = compare(before, again)
+        # A snapshot that is another one at each call, as it holds the time, says nothing of the builder.
+        if found is Likeness.DIFFERENT and compare(before, self._snapshot(key, item)) is Likeness.SAME:
             self._warn(
                 "stays in memory, as its builder does not rebuild what its snapshot says; nor will a resume", None
             )
-        elif self._is_new(data):
+            return False
+        if found is Likeness.SAME and self._is_new(before):
             self._blank = data  # a builder that ignores its state has passed too
         else:
             self._probes -= 1
-        return same
+        return True
 
-    def _is_new(self, data: bytes) -> bool:
+    def _is_new(self, snapshot: Any) -> bool:
         try:
-            return self._codec.encode(self._builder(None).snapshot()) == data
+            return compare(self._builder(None).snapshot(), snapshot) is Likeness.SAME
         except Exception:  # the user's code may raise anything
             return False
 

@@ -70,3 +70,13 @@ class Count(StatefulBatchLogic[Any, Any, Any]):
 
     def snapshot(self) -> Any:
         return self.count
+
+
+def noting(builder: Builder, states: list[Any]) -> Builder:
+    """Note what a builder is given."""
+
+    def build(state: Any) -> StatefulBatchLogic[Any, Any, Any]:
+        states.append(state)
+        return builder(state)
+
+    return build

@@ -17,7 +17,7 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax_state import Settings
 from bytewax_state.errors import IncompatibleError, UsageError
 from tests.dataflow.flows import ITEMS, MINUTE, STOPPED, RunningSum
-from tests.dataflow.hazards import Builder, Count, Way, batched, cut, warnings
+from tests.dataflow.hazards import Builder, Count, Way, batched, cut, noting, warnings
 from tests.dataflow.runs import LONG, Job, Run, Step, causes, results
 
 BATCHES = cut(ITEMS[:130], 13)
@@ -115,19 +115,11 @@ def test_a_builder_is_judged_by_a_state_that_says_something(spilling: Settings) 
     assert results(step, cut(items, 20), spilling) == results(step, cut(items, 20))
 
 
-def _noting(builder: Builder, states: list[Any]) -> Builder:
-    def build(state: Any) -> StatefulBatchLogic[Any, Any, Any]:
-        states.append(state)
-        return builder(state)
-
-    return build
-
-
 def test_a_logic_that_behaves_is_spilled(spilling: Settings, caplog: pytest.LogCaptureFixture) -> None:
     """Or nothing here would test anything: each batch rebuilds what it needs, also after one of many keys."""
     states: list[Any] = []
     batches = [[(f"key{number}", 1) for number in range(50)], *cut([("key0", 1), ("key1", 1)] * 20)]
-    results(batched(_noting(Count, states)), batches, spilling.model_copy(update={"key_groups": 1}))
+    results(batched(noting(Count, states)), batches, spilling.model_copy(update={"key_groups": 1}))
     assert [states.count(number) >= 2 for number in range(1, 20)] == [True] * 19
     assert warnings(caplog) == []
 
@@ -152,7 +144,7 @@ def test_what_had_nothing_to_say_is_spilled_later(spilling: Settings) -> None:
     """And comes back as it was, not as a key that never was."""
     states: list[Any] = []
     batches = cut([(f"key{number % (number // 10 + 1)}", number) for number in range(120)], 10)
-    ours = results(batched(_noting(Silent, states)), batches, spilling.model_copy(update={"key_groups": 1}))
+    ours = results(batched(noting(Silent, states)), batches, spilling.model_copy(update={"key_groups": 1}))
     assert ours == results(batched(Silent), batches)
     assert max(state or 0 for state in states) > 9
 
