@@ -116,7 +116,7 @@ class Job:
 
         :arg batches: All the input.
 
-        :arg folder: Gets the recovery directory; `None`: there is none.
+        :arg folder: Gets the recovery directory, or has one; `None`: there is none.
 
         """
         self.step = step
@@ -125,8 +125,9 @@ class Job:
         self._recovery: RecoveryConfig | None = None
         if folder is not None:
             recovery = folder / "recovery"
-            recovery.mkdir()
-            init_db_dir(recovery, 2)
+            if not recovery.exists():
+                recovery.mkdir()
+                init_db_dir(recovery, 2)
             self._recovery = RecoveryConfig(str(recovery), ZERO)
 
     def run(self, run: Run, settings: Settings | None) -> bool:
