@@ -4,19 +4,15 @@ Owns that two runs never share a folder, and what is left behind: frozen images 
 executions. It does not own what lies in the files. All of it may be lost at any time. Called by the dataflow.
 """
 
-import fcntl
-import logging
-import os
 import shutil
+from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
-from typing import IO
 
 from bytewax_state.errors import ConflictError, StorageError
 from bytewax_state.snapshot.failing import local_disk
 from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, local_workers, lock_path, store_dir
-
-logger = logging.getLogger("bytewax_state")
+from bytewax_state.snapshot.lock import FileLock
 
 FROZEN = 2
 """How many frozen images stay, for a fast restart."""
@@ -28,7 +24,8 @@ class Workspace:
     def __init__(
         self, root: Path, flow_id: str, step_id: str, store_id: str, worker_index: int, worker_count: int
     ) -> None:
-        """Lock it, and throw away what a dead execution of this worker index left, but for its frozen images.
+        """Lock it, and throw away what dead executions left, but for their frozen images: those of this worker index,
+        and of indices that there are no workers for any more.
 
         :arg root: Local folder of all stores.
 
@@ -53,10 +50,15 @@ class Workspace:
         self._store_id = store_id
         self._index = worker_index
         self._count = worker_count
-        self._lock: IO[str] | None = _lock(lock_path(root, flow_id, step_id, worker_index))
-        with local_disk(root):
-            for other in self._others(worker_index):
-                _keep_frozen(other)
+        self._lock = FileLock(lock_path(root, flow_id, step_id, worker_index))
+        try:
+            with local_disk(root):
+                for other in self._others(worker_index):
+                    _keep_frozen(other)
+                self._abandon(_keep_frozen)
+        except BaseException:
+            self._lock.release()
+            raise
 
     def frozen(self, version: int) -> Path:
         """Name the folder of a frozen image.
@@ -79,33 +81,46 @@ class Workspace:
         :arg version: The version. What dead executions of this worker index left goes too, and what those of indices
             left that there are no workers for any more.
 
+        :raises StorageError: If the local disk fails.
+
         """
-        shutil.rmtree(self.frozen(version - FROZEN), ignore_errors=True)
-        for other in self._others(self._index):
-            shutil.rmtree(other, ignore_errors=True)
-        if version == 1:
-            for index in local_workers(self.root, *self._names):
-                if index >= self._count and index % self._count == self._index:
-                    self._abandon(index)
+        with local_disk(self.root):
+            shutil.rmtree(self.frozen(version - FROZEN), ignore_errors=True)
+            for other in self._others(self._index):
+                _remove(other)
+            if version == 1:
+                self._abandon(_remove)
 
     def close(self) -> None:
-        """Throw the live table away, which nothing reads again, and unlock the folder."""
-        if self._lock is not None:
+        """Throw the live table away, which nothing reads again, and unlock the folder.
+
+        Does nothing the next time, nor in a forked child: the folder is its parent's.
+        """
+        if self._lock.is_held:
             shutil.rmtree(self.live, ignore_errors=True)
-            self._lock.close()
-            self._lock = None
+            self._lock.release()
 
     def _others(self, worker_index: int) -> list[Path]:
         """Name the folders of other stores that a worker index made."""
         stores = local_stores(self.root, *self._names, worker_index)
         return [store_dir(self.root, *self._names, one) for one in stores if one != self._store_id]
 
-    def _abandon(self, worker_index: int) -> None:
-        """Remove what a worker index left, unless a run with more workers is still there."""
-        path = lock_path(self.root, *self._names, worker_index)
-        with suppress(ConflictError, StorageError), _lock(path):
+    def _abandon(self, clear: Callable[[Path], None]) -> None:
+        """Clear what indices left that there are no workers for any more; each is the business of one worker."""
+        for index in local_workers(self.root, *self._names):
+            if index >= self._count and index % self._count == self._index:
+                with suppress(ConflictError, StorageError):  # a run with more workers is still there
+                    self._clear(index, clear)
+
+    def _clear(self, worker_index: int, clear: Callable[[Path], None]) -> None:
+        lock = FileLock(lock_path(self.root, *self._names, worker_index))
+        try:
             for other in self._others(worker_index):
-                shutil.rmtree(other, ignore_errors=True)
+                clear(other)
+            if not self._others(worker_index):
+                lock.remove()
+        finally:
+            lock.release()
 
 
 def check_free(root: Path, flow_id: str, step_id: str, worker_index: int) -> None:
@@ -126,40 +141,17 @@ def check_free(root: Path, flow_id: str, step_id: str, worker_index: int) -> Non
     """
     path = lock_path(root, flow_id, step_id, worker_index)
     if path.exists():
-        _lock(path).close()
+        FileLock(path).release()
 
 
 def _keep_frozen(folder: Path) -> None:
     """Remove all of a dead store but its frozen images."""
     for path in folder.iterdir():
         if path.name != "frozen":
-            shutil.rmtree(path, ignore_errors=True)
+            _remove(path)
+    with suppress(OSError):  # there are some
+        folder.rmdir()
 
 
-def _lock(path: Path) -> IO[str]:
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        file = path.open("a+")
-    except OSError as ex:
-        msg = f"the local folder {path.parent} cannot be written: {ex.strerror}; set BYTEWAX_STATE_DIR to one that can"
-        raise StorageError(msg) from ex
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError as ex:
-        file.seek(0)
-        holder = file.read().strip() or "unknown"
-        file.close()
-        msg = (
-            f"another run holds {path} (process {holder}): the same flow with the same worker index is running on this "
-            "BYTEWAX_STATE_DIR; end it, or give this run a folder of its own"
-        )
-        raise ConflictError(msg) from ex
-    except OSError as ex:
-        file.close()
-        msg = f"{path} cannot be locked: {ex.strerror}; set BYTEWAX_STATE_DIR to a folder of a local disk"
-        raise StorageError(msg) from ex
-    with local_disk(path):
-        file.truncate(0)
-        file.write(f"{os.getpid()}\n")
-        file.flush()
-    return file
+def _remove(folder: Path) -> None:
+    shutil.rmtree(folder, ignore_errors=True)

@@ -5,11 +5,12 @@ what a row means, what a snapshot is, or how RocksDB is tuned (`options`). Calle
 publish and restore.
 """
 
+import shutil
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from itertools import islice
 from pathlib import Path
-from tempfile import TemporaryDirectory
+from tempfile import mkdtemp
 from typing import Any, TypeAlias, cast
 from weakref import WeakSet
 
@@ -25,6 +26,7 @@ from rocksdict import (
 
 from bytewax_state.errors import BytewaxStateError, ConflictError, SnapshotCorruptError, StorageError
 from bytewax_state.store.options import SST_BYTES, Memory, sst_options, table_options, write_options
+from bytewax_state.store.owned import Owned, check_process
 
 __all__ = ["Memory", "Table"]
 
@@ -43,11 +45,11 @@ class Table:
 
     __slots__ = ("__weakref__", "_cursors", "_db", "_memory", "_path")
 
-    def __init__(self, path: Path, memory: Memory, db: Rdict) -> None:
+    def __init__(self, path: Path, memory: Memory, db: Owned[Rdict]) -> None:
         """Init; see `open`."""
         self._path = path
         self._memory = memory  # kept: all tables that are open share it
-        self._db: Rdict | None = db
+        self._db = db
         self._cursors: WeakSet[_Cursor] = WeakSet()
 
     @classmethod
@@ -68,7 +70,10 @@ class Table:
 
         :raises StorageError: If the disk fails.
 
+        :raises UsageError: If this process was forked from one that had a table.
+
         """
+        check_process()
         options = table_options(memory, create)
         with _translated(path, opening=not create):
             if create:
@@ -76,7 +81,7 @@ class Table:
             # Without the map an existing table is opened with RocksDB's defaults.
             db = Rdict(str(path), options, column_families={"default": options})
             db.set_write_options(write_options())
-        return cls(path, memory, db)
+        return cls(path, memory, Owned(db))
 
     @property
     def path(self) -> Path:
@@ -184,13 +189,17 @@ class Table:
         """
         with _translated(scratch):
             scratch.mkdir(parents=True, exist_ok=True)
-        with TemporaryDirectory(prefix="ingest-", dir=scratch) as folder:
-            files, count = _write_files(rows, Path(folder))
+            # Not a `TemporaryDirectory`, which is removed at the exit of a forked child too.
+            folder = Path(mkdtemp(prefix="ingest-", dir=scratch))
+        try:
+            files, count = _write_files(rows, folder)
             if files:
                 options = IngestExternalFileOptions()
                 options.set_move_files(True)
                 with self._opened() as db:
                     db.ingest_external_file(files, options)
+        finally:
+            shutil.rmtree(folder, ignore_errors=True)
         return count
 
     def rows(self) -> int:
@@ -210,8 +219,11 @@ class Table:
         return self._property("rocksdb.live-sst-files-size")
 
     def close(self) -> None:
-        """Let go of the table and of its lock; what is not in a checkpoint may be lost. Does nothing the next time."""
-        db, self._db = self._db, None
+        """Let go of the table and of its lock; what is not in a checkpoint may be lost.
+
+        Does nothing the next time, nor in a forked child.
+        """
+        db = self._db.let_go()
         if db is None:
             return
         # An iterator would keep the database open, and locked.
@@ -237,10 +249,12 @@ class Table:
 
     @contextmanager
     def _opened(self) -> Iterator[Rdict]:
-        if self._db is None:
+        self._db.check()
+        db = self._db.thing
+        if db is None:
             raise _closed(self._path)
         with _translated(self._path):
-            yield self._db
+            yield db
 
 
 class _Cursor:
@@ -253,8 +267,9 @@ class _Cursor:
         options.set_iterate_upper_bound(end)
         self._path = path
         self._options = options  # an iterator does not keep its bound alive, and would run past it
-        self._iterator: RdictIter | None = db.iter(options)
-        self._iterator.seek(begin)
+        iterator = db.iter(options)
+        iterator.seek(begin)
+        self._iterator = Owned(iterator)
 
     def rows(self) -> Iterator[tuple[bytes, bytes]]:
         while (iterator := self._next()) is not None:
@@ -271,10 +286,10 @@ class _Cursor:
             yield key
 
     def close(self) -> None:
-        self._iterator = None
+        self._iterator.let_go()
 
     def _next(self) -> RdictIter | None:
-        iterator = self._iterator
+        iterator = self._iterator.thing
         if iterator is None:
             raise _closed(self._path)
         if iterator.valid():

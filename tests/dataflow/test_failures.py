@@ -326,7 +326,7 @@ def test_a_second_run_on_the_same_folder(job: Job, caplog: pytest.LogCaptureFixt
         [
             sys.executable,
             "-c",
-            "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.flock(f, fcntl.LOCK_EX); print('held', flush=True); "
+            "import fcntl, sys; f = open(sys.argv[1], 'a+'); fcntl.lockf(f, fcntl.LOCK_EX); print('held', flush=True); "
             "sys.stdin.read()",
             str(locks[0]),
         ],

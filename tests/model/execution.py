@@ -66,7 +66,6 @@ class WatchedTable(Table):
     __slots__ = ("_pilot",)
 
     def __init__(self, table: Table, pilot: Pilot) -> None:
-        assert table._db is not None
         super().__init__(table.path, table._memory, table._db)
         self._pilot = pilot
 
@@ -81,10 +80,10 @@ class WatchedTable(Table):
 
     def _calm(self) -> None:
         """Wait for RocksDB's own threads, so that which files there are does not depend on how fast they are."""
-        assert self._db is not None
-        self._db.flush()
-        while any(self._db.property_int_value(f"rocksdb.{name}") for name in _BUSY):
-            time.sleep(0.0002)
+        with self._opened() as db:
+            db.flush()
+            while any(db.property_int_value(f"rocksdb.{name}") for name in _BUSY):
+                time.sleep(0.0002)
 
 
 class WatchedWorker(StepWorker):

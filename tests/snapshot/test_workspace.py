@@ -3,6 +3,7 @@
 import errno
 import fcntl
 import os
+import shutil
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -37,7 +38,7 @@ def leave(root: Path, number: int, index: int = 0, count: int = 1) -> Path:
         folder.mkdir(parents=True)
         (folder / "000008.sst").write_bytes(b"rows")
     folder = space.live.parent
-    space._lock.close()  # type: ignore[union-attr]  # as the kernel does
+    space._lock.release()  # as the kernel does
     return folder
 
 
@@ -71,12 +72,28 @@ def test_what_workers_left_that_there_are_no_more_goes_too(opened: list[Workspac
     assert [folder.exists() for folder in left] == [False] * 4
 
 
+def test_the_locks_of_workers_that_there_are_no_more_go_with_what_they_left(
+    opened: list[Workspace], tmp_path: Path
+) -> None:
+    """At once where no image is left to restore from, as of a run without snapshots; else with the images."""
+    folder = leave(tmp_path, 1, 0, 4).parent
+    leave(tmp_path, 1, 1, 4)
+    for index in (2, 3):
+        shutil.rmtree(leave(tmp_path, 1, index, 4) / "frozen")
+    space = begin(opened, tmp_path, 2, 0, 1)
+    assert sorted(path.name for path in folder.glob("*.lock")) == ["worker-000.lock", "worker-001.lock"]
+    space.tidy(1)
+    assert [path.name for path in folder.glob("*.lock")] == ["worker-000.lock"]
+
+
 def test_a_run_with_more_workers_that_is_still_there_keeps_its_own(opened: list[Workspace], tmp_path: Path) -> None:
     """A zombie holds its lock."""
     zombie = begin(opened, tmp_path, 1, index=2, count=3)
     zombie.live.mkdir(parents=True)
     begin(opened, tmp_path, 2, index=0, count=1).tidy(1)
     assert zombie.live.exists()
+    with pytest.raises(ConflictError):
+        begin(opened, tmp_path, 3, index=2, count=3)
 
 
 def test_two_runs_cannot_hold_one_worker_index(opened: list[Workspace], tmp_path: Path) -> None:
@@ -92,7 +109,7 @@ def test_a_disk_that_cannot_lock_is_no_other_run(tmp_path: Path, monkeypatch: py
     def refuse(file: object, operation: int) -> None:
         raise OSError(errno.ENOLCK, os.strerror(errno.ENOLCK))
 
-    monkeypatch.setattr(fcntl, "flock", refuse)
+    monkeypatch.setattr(fcntl, "lockf", refuse)
     with pytest.raises(StorageError, match=r"No locks available; set BYTEWAX_STATE_DIR"):
         Workspace(tmp_path, "flow", "flow.s", store(1, 0), 0, 1)
 

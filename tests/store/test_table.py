@@ -1,5 +1,7 @@
 """The table: what RocksDB does silently, said aloud."""
 
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -59,8 +61,8 @@ def test_a_sound_file_is_read_to_its_end(read: str, image: Path) -> None:
 def test_an_image_is_opened_with_the_options_of_a_table(image: Path) -> None:
     """Without the map of column families, RocksDB silently takes its own defaults."""
     table = Table.open(image, MEMORY, create=False)
-    assert table._db is not None
-    assert table._db.property_value("rocksdb.block-cache-capacity") == str(8 << 20)
+    with table._opened() as db:
+        assert db.property_value("rocksdb.block-cache-capacity") == str(8 << 20)
     table.close()
 
 
@@ -73,3 +75,64 @@ def test_a_table_is_open_once(image: Path) -> None:
         Table.open(image, MEMORY, create=False)
     table.close()
     Table.open(image, MEMORY, create=False).close()
+
+
+FORK = r"""
+import gc, os, signal, sys
+from pathlib import Path
+from bytewax_state.errors import UsageError
+from bytewax_state.store.table import Memory, Table
+
+folder, memory, all = Path(sys.argv[1]), Memory.of(8 << 20), (b"", b"\xff")
+ROWS = [(b"\x00\x01k%06d" % number, b"v" * 100) for number in range(5_000)]
+
+
+def forked(child):
+    pid = os.fork()
+    if pid == 0:
+        signal.alarm(20)
+        try:
+            child()
+        except UsageError as ex:
+            os._exit(7)
+        sys.exit(0)
+    return os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1])
+
+
+def forget():
+    global table, rows
+    table.close()
+    table = rows = None
+    gc.collect()
+
+
+USES = (
+    lambda: table.write(ROWS[:1]),
+    lambda: table.get_many([ROWS[0][0]]),
+    lambda: table.scan(*all),
+    lambda: table.checkpoint(folder / "child"),
+    lambda: table.ingest(ROWS, folder / "scratch"),
+    lambda: Table.open(folder / "child", memory, create=True),
+)
+
+table = Table.open(folder / "live", memory, create=True)
+table.write(ROWS)
+rows = table.scan(*all)
+next(rows)
+table.checkpoint(folder / "image")
+table.write(ROWS[:100])
+before = sorted(os.listdir(table.path))
+print("refused", [forked(use) for use in USES])
+print("left", forked(forget), forked(sys.exit), sorted(os.listdir(table.path)) == before)
+print("read", len(list(rows)))
+table.checkpoint(folder / "other")
+table.close()
+print("closed", forked(USES[-1]))
+"""
+
+
+def test_a_forked_child_is_refused_and_lets_go_of_nothing(tmp_path: Path) -> None:
+    """Else it writes into the files of its parent, or waits for threads that only the parent has."""
+    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path)], check=False, capture_output=True, text=True)
+    expected = ["refused [7, 7, 7, 7, 7, 7]", "left 0 0 True", "read 4999", "closed 7"]
+    assert done.stdout.splitlines() == expected, done.stderr
