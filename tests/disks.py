@@ -1,10 +1,23 @@
-"""Small and read-only disks for tests, where this user may mount some."""
+"""Disks for tests, small, read-only or without hard links, where this user may mount some."""
 
+import os
+import shutil
 import subprocess
 from pathlib import Path
 
 import pytest
 
+_LINKLESS = {"vfat": "mkfs.vfat", "exfat": "mkfs.exfat", "exfat-fuse": "mkfs.exfat"}
+"""File systems without hard links, and what makes them."""
+
+_MOUNT_IMAGE = """
+mount -t "$1" -o loop "$0.img" "$0" >/dev/null 2>&1 || exit 1
+shift
+"$@"
+code=$?
+umount "$0"
+exit $code
+"""
 _MOUNT = 'mount -t tmpfs -o "$1" none "$0" && shift && exec "$@"'
 
 
@@ -25,3 +38,22 @@ def mounted(folder: Path, options: str) -> list[str]:
     except (OSError, subprocess.CalledProcessError):
         pytest.skip("no file system can be mounted here")
     return command
+
+
+def linkless(folder: Path) -> list[str]:
+    """Return the front of a command that sees a disk without hard links on a folder; see `mounted`."""
+    folder.mkdir(exist_ok=True)
+    image = folder.with_name(f"{folder.name}.img")
+    for kind, make in _LINKLESS.items():
+        if shutil.which(make) is None:
+            continue
+        image.write_bytes(b"")
+        os.truncate(image, 64 << 20)
+        command = ["unshare", "--mount", "sh", "-c", _MOUNT_IMAGE, str(folder), kind]
+        if _works([make, str(image)]) and _works([*command, "true"]):
+            return command
+    pytest.skip("no file system without hard links can be mounted here")
+
+
+def _works(command: list[str]) -> bool:
+    return subprocess.run(command, check=False, capture_output=True).returncode == 0

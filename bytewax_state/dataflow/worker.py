@@ -229,6 +229,7 @@ class StepWorker:
         memory = Memory.of(settings.memory)
         if settings.uri is None:
             return self._new_store(partial(Table.open, space.live, memory, create=True))
+        space.check_links()
         catalog = Catalog(self._storage(settings), self._keys, settings.upload_threads)
         origin = self._origin()
         if not self._given:

@@ -6,6 +6,7 @@ does not own when to try again (`storage`). Called by `folder` and `bucket`.
 
 import errno
 import hashlib
+import os
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -13,13 +14,16 @@ from typing import BinaryIO
 
 from bytewax_state.errors import BytewaxStateError, ConflictError, StorageError
 
-__all__ = ["BLOCK", "TEMPORARY", "TransientError", "check_name", "conflict", "failing", "fetch", "local_disk"]
+__all__ = ["BLOCK", "TEMPORARY", "TransientError", "check_name", "conflict", "failing", "fetch", "link", "local_disk"]
 
 BLOCK = 8 << 20
 """How many bytes of a file are in memory at once."""
 
 TEMPORARY = ".tmp-"
 """How the names of temporary files begin. No name of an object has a part that begins with a dot."""
+
+_LINKLESS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
+"""What file systems answer that have no hard links, or not this one."""
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -33,6 +37,8 @@ _WRONG = frozenset(
         errno.ELOOP,
         errno.EFBIG,
         errno.EINVAL,
+        # What the file system does not have, today or tomorrow.
+        *(errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK),
     }
 )
 _HOPELESS = (
@@ -121,6 +127,29 @@ def conflict(url: str, name: str) -> ConflictError:
         "objects here; end the other run, or set BYTEWAX_STATE_URI to a place of its own"
     )
     return ConflictError(msg)
+
+
+def link(source: Path, target: Path, need: str) -> None:
+    """Give a file a second name.
+
+    :arg source: File.
+
+    :arg target: Its other name.
+
+    :arg need: What to do where that is not possible.
+
+    :raises FileExistsError: If the name is taken.
+
+    :raises StorageError: If the file system has no hard links.
+
+    """
+    try:
+        os.link(source, target)
+    except OSError as ex:
+        if ex.errno not in _LINKLESS:
+            raise
+        msg = f"{target.parent} is on a file system without hard links ({ex.strerror}); {need}"
+        raise StorageError(msg) from ex
 
 
 def fetch(blocks: Iterable[bytes], local: Path) -> str:

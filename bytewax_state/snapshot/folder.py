@@ -15,7 +15,7 @@ from typing import BinaryIO
 import tenacity
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch
+from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch, link
 
 __all__ = ["Folder"]
 
@@ -24,6 +24,13 @@ ABANDONED = 3600
 
 TRIES = 10
 """How often a folder is made until a file can be made in it."""
+
+
+NEED = (
+    "an object needs one to appear all at once; set BYTEWAX_STATE_URI to a folder of a file system that has them, such "
+    "as ext4, xfs, btrfs or NFS, or to the URL of an object store"
+)
+"""What to do about a file system without hard links."""
 
 
 class Folder:
@@ -155,7 +162,7 @@ def _link(temporary: Path, file: BinaryIO, path: Path) -> bool:
     file.flush()
     os.fsync(file.fileno())
     try:
-        os.link(temporary, path)
+        link(temporary, path, NEED)
     except FileExistsError:
         return False
     return True

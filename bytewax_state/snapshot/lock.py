@@ -26,7 +26,7 @@ _HELD: dict[tuple[int, int, int, str], "FileLock"] = {}
 class FileLock:
     """A lock file that this process holds."""
 
-    __slots__ = ("_file", "_key", "_path")
+    __slots__ = ("_file", "_key", "path")
 
     def __init__(self, path: Path) -> None:
         """Take it.
@@ -38,7 +38,7 @@ class FileLock:
         :raises StorageError: If that cannot be told.
 
         """
-        self._path = path
+        self.path = path
         self._key = _key(path)
         # In one step, so that of two threads one opens the file: the other would end its lock in closing it.
         if _HELD.setdefault(self._key, self) is not self:
@@ -63,8 +63,8 @@ class FileLock:
     def remove(self) -> None:
         """Remove the file, and let go of it; see `release`."""
         if self.is_held:
-            with local_disk(self._path):
-                self._path.unlink(missing_ok=True)
+            with local_disk(self.path):
+                self.path.unlink(missing_ok=True)
             self.release()
 
 

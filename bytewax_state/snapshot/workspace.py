@@ -10,12 +10,18 @@ from contextlib import suppress
 from pathlib import Path
 
 from bytewax_state.errors import ConflictError, StorageError
-from bytewax_state.snapshot.failing import local_disk
+from bytewax_state.snapshot.failing import link, local_disk
 from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, local_workers, lock_path, store_dir
 from bytewax_state.snapshot.lock import FileLock
 
 FROZEN = 2
 """How many frozen images stay, for a fast restart."""
+
+NEED = (
+    "a frozen image of a table consists of them; set BYTEWAX_STATE_DIR to a folder of a file system that has them, "
+    "such as ext4, xfs, btrfs or tmpfs"
+)
+"""What to do about a file system without hard links."""
 
 
 class Workspace:
@@ -59,6 +65,18 @@ class Workspace:
         except BaseException:
             self._lock.release()
             raise
+
+    def check_links(self) -> None:
+        """See that images can be frozen here, before there is one to freeze.
+
+        :raises StorageError: If they cannot.
+
+        """
+        probe = self.live.parent / "link"
+        with local_disk(probe):
+            probe.parent.mkdir(parents=True, exist_ok=True)
+            link(self._lock.path, probe, NEED)
+            probe.unlink()
 
     def frozen(self, version: int) -> Path:
         """Name the folder of a frozen image.

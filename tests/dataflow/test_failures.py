@@ -1,5 +1,6 @@
 """What goes wrong outside of the flow: each time a clear error, and nothing lost."""
 
+import errno
 import pickle
 import re
 import shutil
@@ -31,6 +32,7 @@ from bytewax_state.errors import (
 from bytewax_state.snapshot.recovery import check, read
 from tests.dataflow.flows import ITEMS, flow_of, per_key
 from tests.disks import mounted
+from tests.links import without_links
 
 ZERO = timedelta(0)
 Change = Callable[[Path], None]
@@ -178,6 +180,25 @@ def test_a_local_disk_that_is_full(size: str, backend: str, tmp_path: Path) -> N
     job, message = pickle.loads(done.stdout)
     assert "No space left" in message
     assert str(tmp_path / "work") in message
+    job.finishes()
+
+
+@pytest.mark.parametrize("number", [errno.EPERM, errno.EOPNOTSUPP, errno.EXDEV])
+@pytest.mark.parametrize("resumed", [False, True])
+def test_a_local_disk_without_hard_links(number: int, resumed: bool, tmp_path: Path) -> None:
+    """Is named before there is anything to freeze, also where RocksDB would copy all of the state at every epoch."""
+    job = Job(tmp_path)
+    if resumed:
+        job.run()
+        job.items = list(ITEMS)
+    command = [*without_links(number), sys.executable, "-c", FAIL]
+    done = subprocess.run(command, input=pickle.dumps(job), check=False, capture_output=True)
+    assert done.returncode == 0, done.stderr.decode()
+    job, message = pickle.loads(done.stdout)
+    assert f"{tmp_path}/work" in message
+    assert "without hard links" in message
+    assert "set BYTEWAX_STATE_DIR" in message
+    job.items = list(ITEMS)
     job.finishes()
 
 

@@ -1,5 +1,6 @@
 """A folder as a storage: the contract, and what is special to a disk."""
 
+import errno
 import os
 import re
 import shutil
@@ -14,7 +15,8 @@ import pytest
 from bytewax_state.errors import BytewaxStateError, StorageError
 from bytewax_state.snapshot.storage import Storage, TransientError, open_storage
 from tests.contracts.storage_contract import MEBIBYTE, StorageContract, file_of
-from tests.disks import mounted
+from tests.disks import linkless, mounted
+from tests.links import without_links
 
 
 class TestFolder(StorageContract):
@@ -41,6 +43,10 @@ for put in (lambda: storage.put("a/1", file.read_bytes()), lambda: storage.put_f
         print(ex)
 print(storage.list(""), [path for path in disk.rglob("*") if path.is_file()])
 """
+
+
+REFUSALS = ("EPERM", "EOPNOTSUPP", "ENOSYS", "EXDEV", "EMLINK")
+"""What a file system may answer that has no hard links."""
 
 
 class TestTheDisk:
@@ -180,6 +186,20 @@ class TestTheDisk:
         *messages, listed = done.stdout.splitlines()
         assert [bool(re.search(f"{disk}.*{said}", message)) for message in messages] == [True, True]
         assert listed == "[] []"
+
+
+@pytest.mark.parametrize("disk_or_refusal", ["disk", *REFUSALS])
+def test_a_file_system_without_hard_links(disk_or_refusal: str, tmp_path: Path) -> None:
+    """Is named at once, with what is needed and what to do, and nothing is left there."""
+    disk = tmp_path / "disk"
+    script = [sys.executable, "-c", FILL, str(disk), str(file_of(tmp_path, b"data"))]
+    front = linkless(disk) if disk_or_refusal == "disk" else without_links(getattr(errno, disk_or_refusal))
+    done = subprocess.run([*front, *script], check=False, capture_output=True, text=True)
+    assert done.stderr == ""  # where it would say that it tries again
+    *messages, listed = done.stdout.splitlines()
+    said = f"{disk}.* without hard links.*set BYTEWAX_STATE_URI"
+    assert [bool(re.search(said, message)) for message in messages] == [True, True]
+    assert listed == "[] []"
 
 
 def test_many_threads_may_use_one_storage(folder: Storage, tmp_path: Path) -> None:
