@@ -12,6 +12,7 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import BinaryIO
 
+from bytewax_state import open_files
 from bytewax_state.errors import BytewaxStateError, ConflictError, StorageError
 
 __all__ = ["BLOCK", "TEMPORARY", "TransientError", "check_name", "conflict", "failing", "fetch", "link", "local_disk"]
@@ -102,6 +103,9 @@ def _is_transient(ex: Exception) -> bool:
 
 
 def _advice(ex: Exception) -> str:
+    remedy = open_files.remedy(ex)
+    if remedy is not None:
+        return remedy
     number = ex.errno if isinstance(ex, OSError) else None
     if number in _FULL:
         return "free some space there, or set BYTEWAX_STATE_URI to a place that has some"
@@ -201,8 +205,6 @@ def local_disk(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as ex:
-        msg = (
-            f"cannot read or write {path}: {ex}; free some space there or repair it, or set BYTEWAX_STATE_DIR to a "
-            "folder of another disk"
-        )
+        todo = "free some space there or repair it, or set BYTEWAX_STATE_DIR to a folder of another disk"
+        msg = f"cannot read or write {path}: {ex}; {open_files.remedy(ex) or todo}"
         raise StorageError(msg) from ex

@@ -14,6 +14,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import IO
 
+from bytewax_state import open_files
 from bytewax_state.errors import ConflictError, StorageError
 from bytewax_state.snapshot.failing import local_disk
 
@@ -130,5 +131,6 @@ def _writing(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as ex:
-        msg = f"the local folder {path.parent} cannot be written: {ex.strerror}; set BYTEWAX_STATE_DIR to one that can"
+        todo = open_files.remedy(ex) or "set BYTEWAX_STATE_DIR to one that can"
+        msg = f"the local folder {path.parent} cannot be written: {ex.strerror}; {todo}"
         raise StorageError(msg) from ex

@@ -16,6 +16,7 @@ import fsspec
 import tenacity
 from fsspec.core import url_to_fs
 
+from bytewax_state import open_files
 from bytewax_state.errors import ConfigError, StorageError
 from bytewax_state.snapshot.bucket import Bucket, Memory
 from bytewax_state.snapshot.failing import TransientError
@@ -273,7 +274,8 @@ def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
         fs, root = url_to_fs(uri, **{**options, **fixed})
     except Exception as ex:  # noqa: BLE001  # a driver may raise anything
         text = hide(str(ex))
-        msg = f"BYTEWAX_STATE_URI is {shown}, and its driver says: {text}; check it and BYTEWAX_STATE_STORAGE_OPTIONS"
+        todo = open_files.remedy(ex) or "check it and BYTEWAX_STATE_STORAGE_OPTIONS"
+        msg = f"BYTEWAX_STATE_URI is {shown}, and its driver says: {text}; {todo}"
         kind = StorageError if isinstance(ex, OSError) else ConfigError
         raise kind(msg) from (ex if text == str(ex) else None)
     if scheme == "memory":

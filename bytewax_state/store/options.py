@@ -67,12 +67,14 @@ class Memory:
             return memory
 
 
-def table_options(memory: Memory, create: bool) -> Options:
+def table_options(memory: Memory, create: bool, files: int) -> Options:
     """Set up a table.
 
     :arg memory: Budget to live on.
 
     :arg create: Whether to make a new table, rather than open one that exists.
+
+    :arg files: How many files of rows to keep open.
 
     :returns: Options, for the database and for its only column family.
 
@@ -83,8 +85,10 @@ def table_options(memory: Memory, create: bool) -> Options:
     options.set_write_buffer_manager(memory.memtables)
     options.set_write_buffer_size(max(64 * KIB, min(SST_BYTES, memory.nbytes // 8)))
     options.set_block_based_table_factory(_blocks(memory))
-    # All files of a small table stay open; a process may hold many tables.
-    options.set_max_open_files(256)
+    # RocksDB sets ten aside for files that are not of rows.
+    options.set_max_open_files(files + 10)
+    # Each shard of the cache of open files has room for one at least, and there are 64 unless told otherwise.
+    options.set_table_cache_num_shard_bits(0)
     options.set_max_background_jobs(2)
     _keep_small(options)
     _compact(options)

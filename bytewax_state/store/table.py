@@ -24,6 +24,7 @@ from rocksdict import (
     WriteBatch,
 )
 
+from bytewax_state import open_files
 from bytewax_state.errors import BytewaxStateError, ConflictError, SnapshotCorruptError, StorageError
 from bytewax_state.store.options import SST_BYTES, Memory, sst_options, table_options, write_options
 from bytewax_state.store.owned import Owned, check_process
@@ -43,13 +44,14 @@ class Table:
     Nothing is durable until a checkpoint: there is no write-ahead log. For one thread at a time.
     """
 
-    __slots__ = ("__weakref__", "_cursors", "_db", "_memory", "_path")
+    __slots__ = ("__weakref__", "_cursors", "_db", "_files", "_memory", "_path")
 
-    def __init__(self, path: Path, memory: Memory, db: Owned[Rdict]) -> None:
+    def __init__(self, path: Path, memory: Memory, db: Owned[Rdict], files: int) -> None:
         """Init; see `open`."""
         self._path = path
         self._memory = memory  # kept: all tables that are open share it
         self._db = db
+        self._files = files
         self._cursors: WeakSet[_Cursor] = WeakSet()
 
     @classmethod
@@ -74,14 +76,19 @@ class Table:
 
         """
         check_process()
-        options = table_options(memory, create)
-        with _translated(path, opening=not create):
-            if create:
-                path.parent.mkdir(parents=True, exist_ok=True)
-            # Without the map an existing table is opened with RocksDB's defaults.
-            db = Rdict(str(path), options, column_families={"default": options})
-            db.set_write_options(write_options())
-        return cls(path, memory, Owned(db))
+        files = open_files.BUDGET.take()
+        try:
+            options = table_options(memory, create, files)
+            with _translated(path, opening=not create):
+                if create:
+                    path.parent.mkdir(parents=True, exist_ok=True)
+                # Without the map an existing table is opened with RocksDB's defaults.
+                db = Rdict(str(path), options, column_families={"default": options})
+                db.set_write_options(write_options())
+        except BaseException:
+            open_files.BUDGET.give_back(files)
+            raise
+        return cls(path, memory, Owned(db), files)
 
     @property
     def path(self) -> Path:
@@ -226,6 +233,7 @@ class Table:
         db = self._db.let_go()
         if db is None:
             return
+        open_files.BUDGET.give_back(self._files)
         # An iterator would keep the database open, and locked.
         for cursor in list(self._cursors):
             cursor.close()
@@ -354,6 +362,9 @@ def _translated(path: Path, opening: bool = False) -> Iterator[None]:
 
 def _ours(error: Exception, path: Path, opening: bool = False) -> BytewaxStateError:
     text = str(error)
+    remedy = open_files.remedy(error)
+    if remedy is not None:
+        return StorageError(f"the table {path} cannot be read or written: {text}; {remedy}")
     if any(sign in text for sign in _HELD):
         return ConflictError(f"the table {path} is open elsewhere: {text}; expected one run to have it; stop the other")
     if any(sign in text for sign in _EXISTS):

@@ -66,7 +66,7 @@ class WatchedTable(Table):
     __slots__ = ("_pilot",)
 
     def __init__(self, table: Table, pilot: Pilot) -> None:
-        super().__init__(table.path, table._memory, table._db)
+        super().__init__(table.path, table._memory, table._db, table._files)
         self._pilot = pilot
 
     def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
