@@ -10,6 +10,7 @@ import os
 import re
 from collections.abc import Mapping
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -31,6 +32,15 @@ _SIZES = {"": 1, "B": 1} | {
     for suffix, base in (("iB", 1024), ("B", 1000))
 }
 _TIMES = {"s": "seconds", "m": "minutes", "h": "hours", "d": "days"}
+
+_LOCAL = re.compile(r"((?:file|local)://)?(.*)", re.IGNORECASE | re.DOTALL)
+"""Any text: the scheme of a URL of a folder, if it is one, and the rest."""
+
+_PORT = r"PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?"
+_OF_SERVICE = re.compile(rf"_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|{_PORT})")
+_OF_LINK = re.compile(rf"_(?:NAME|ENV_.+|{_PORT})")
+"""What Kubernetes puts behind the name of a Service in the variables that it sets in each pod, and Docker behind that
+of a linked container."""
 
 
 def _setting(default: Any, expected: str, **checks: Any) -> Any:
@@ -78,15 +88,57 @@ def _read_duration(value: object) -> object:
     return value if isinstance(value, timedelta) else read_duration(str(value))
 
 
+class PlaceError(ValueError):
+    """A path that cannot be made absolute. What it says is shown to the user."""
+
+
+def absolute(path: str) -> Path:
+    """Make a path absolute now, so that it stays the same when the working directory changes.
+
+    :arg path: May begin with `~`.
+
+    :returns: Absolute path.
+
+    :raises PlaceError: If there is no such home directory, or no working directory.
+
+    """
+    home = path.partition("/")[0]
+    try:
+        if home == "~" and os.environ.get("HOME") == "":
+            msg = "HOME is empty"  # and `~/data` would be /data
+            raise PlaceError(msg)
+        return Path(path).expanduser().absolute()
+    except RuntimeError:
+        msg = f"{home} has no home directory"
+        raise PlaceError(msg) from None
+    except FileNotFoundError:
+        msg = "the working directory is gone"
+        raise PlaceError(msg) from None
+
+
 def _read_uri(value: object) -> object:
-    return None if isinstance(value, str) and value.strip().lower() == "none" else value
+    if not isinstance(value, str) or value == "":
+        return value
+    if value.strip().lower() == "none":
+        return None
+    scheme, path = _LOCAL.fullmatch(value).groups()  # type: ignore[union-attr]
+    if scheme is None and ":" in path.partition("/")[0]:
+        return value  # No folder: a URL, or what was meant for one. The storage judges it.
+    return (scheme or "") + _read_folder(path)
 
 
 def _read_dir(value: object) -> object:
-    if value == "":
+    if isinstance(value, str) and "://" in value:
+        msg = "that is a URL"
+        raise PlaceError(msg)
+    return _read_folder(str(value)) if isinstance(value, (str, Path)) else value
+
+
+def _read_folder(path: str) -> str:
+    if path == "":
         msg = "empty"  # which `Path` would take for the working directory
         raise ValueError(msg)
-    return value
+    return str(absolute(path))
 
 
 def _read_object(value: object) -> object:
@@ -186,6 +238,21 @@ class Settings(BaseSettings):
         # Out here it has no cause and no context: pydantic shows the values, and some of them are secrets.
         raise ConfigError("; ".join(_explain(error, values) for error in wrong))
 
+    def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Settings":
+        """Copy the settings, and judge what is changed as `Settings(...)` does, which pydantic would take as it is.
+
+        :arg update: Values that are to be others.
+
+        :arg deep: Whether to copy the values too.
+
+        :returns: Copy.
+
+        :raises ConfigError: If a value is wrong, or a name unknown.
+
+        """
+        judged = type(self)(**{**dict(self), **(update or {})})
+        return super().model_copy(update={name: getattr(judged, name) for name in update or {}}, deep=deep)
+
 
 def keys_of(settings: Settings) -> Keys:
     """Return the keys that a run signs and accepts.
@@ -210,11 +277,37 @@ def variables() -> tuple[str, ...]:
 
 def _check_names(environ: Mapping[str, str]) -> None:
     """Refuse a variable that looks like a setting and is none: a typo must not pass for the default."""
-    known = variables()
-    unknown = sorted(name for name in environ if name.upper().startswith(PREFIX) and name.upper() not in known)
-    if unknown:
-        said = (f"{name} is no setting; {_nearest(name.upper(), known)}" for name in unknown)
-        raise ConfigError("; ".join(said))
+    known, foreign = variables(), _foreign(environ)
+    ours = sorted((name for name in environ if name.upper().startswith(PREFIX)), key=str.upper)
+    wrong = [
+        f"{name} is no setting; {_nearest(name.upper(), known)}"
+        for name in ours
+        if name.upper() not in known and name not in foreign
+    ]
+    wrong += [
+        f"{one} and {other} are the same setting, with two values; unset one of them"
+        for one, other in pairwise(ours)
+        if one.upper() == other.upper() and environ[one] != environ[other]
+    ]
+    if wrong:
+        raise ConfigError("; ".join(wrong))
+
+
+def _foreign(environ: Mapping[str, str]) -> set[str]:
+    """Name the variables that a Service or a linked container with a name like ours brings into the environment.
+
+    A Service always brings `NAME_SERVICE_HOST`, and a link `NAME_NAME`, which holds a path. Without these a variable
+    is a typo, whatever it looks like.
+    """
+    services = (name.removesuffix("_SERVICE_HOST") for name in environ if name.endswith("_SERVICE_HOST"))
+    links = (name.removesuffix("_NAME") for name in environ if name.endswith("_NAME") and environ[name][:1] == "/")
+    owners = [(owner, _OF_SERVICE) for owner in services] + [(owner, _OF_LINK) for owner in links]
+    return {
+        name
+        for name in environ
+        for owner, pattern in owners
+        if name.startswith(owner) and pattern.fullmatch(name, len(owner))
+    }
 
 
 def _explain(error: ErrorDetails, values: Mapping[str, Any]) -> str:
@@ -224,16 +317,18 @@ def _explain(error: ErrorDetails, values: Mapping[str, Any]) -> str:
         return f"Settings has no {name!r}; {_nearest(name, tuple(Settings.model_fields))}"
     field = Settings.model_fields[name]
     variable = f"{PREFIX}{name.upper()}"
-    given = values[name] if name in values else _from_environment(variable)
+    given = values[name] if name in values else _from_environment(variable, field.default)
     where = f"Settings({name}=...) ({variable})" if name in values else variable
     found = repr(given) if field.repr else "something else"
+    why = error.get("ctx", {}).get("error")
+    reason = f", and {why}" if isinstance(why, PlaceError) else ""
     assert isinstance(field.json_schema_extra, dict)
-    return f"{where} is {found}; expected {field.json_schema_extra['expected']}"
+    return f"{where} is {found}{reason}; expected {field.json_schema_extra['expected']}"
 
 
-def _from_environment(variable: str) -> str | None:
+def _from_environment(variable: str, default: Any) -> Any:
     """Look a variable up as pydantic does, in upper or lower case."""
-    return next((value for name, value in os.environ.items() if name.upper() == variable), None)
+    return next((value for name, value in os.environ.items() if name.upper() == variable), default)
 
 
 def _nearest(name: str, known: tuple[str, ...]) -> str:

@@ -1,5 +1,7 @@
 """Settings: what is read, and that nothing wrong passes for a default."""
 
+import pickle
+import shutil
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -9,14 +11,15 @@ from pydantic import SecretStr
 
 from bytewax_state.errors import ConfigError
 from bytewax_state.settings import Settings, variables
+from bytewax_state.snapshot.storage import open_storage
 
 
 def test_the_defaults_need_no_environment() -> None:
     """They are the documented ones."""
     assert Settings().model_dump() == {
         "backend": "heap",
-        "uri": ".bytewax-state/snapshots",
-        "dir": Path(".bytewax-state/work"),
+        "uri": str(Path.cwd() / ".bytewax-state/snapshots"),
+        "dir": Path.cwd() / ".bytewax-state/work",
         "key_groups": 128,
         "memory": 256 << 20,
         "cache_entries": 100_000,
@@ -168,6 +171,151 @@ def test_a_misspelt_variable_is_refused(name: str, near: str, monkeypatch: pytes
     monkeypatch.setenv(name, "1")
     with pytest.raises(ConfigError, match=rf"^{name} is no setting; did you mean {near}\?$"):
         Settings()
+
+
+KUBERNETES = {
+    "SERVICE_HOST": "10.0.0.7",
+    "SERVICE_PORT": "80",
+    "SERVICE_PORT_HTTP_ALT": "8080",
+    "PORT": "tcp://10.0.0.7:80",
+    "PORT_80_TCP": "tcp://10.0.0.7:80",
+    "PORT_80_TCP_PROTO": "tcp",
+    "PORT_80_TCP_PORT": "80",
+    "PORT_80_TCP_ADDR": "10.0.0.7",
+    "PORT_53_UDP": "udp://10.0.0.7:53",
+    "PORT_9_SCTP_ADDR": "10.0.0.7",
+}
+DOCKER = {
+    "NAME": "/flow/state",
+    "PORT": "tcp://172.17.0.5:80",
+    "PORT_80_TCP_ADDR": "172.17.0.5",
+    "ENV_PATH": "/usr/bin",
+    "ENV_some.thing": "1",
+}
+OWNERS = ["BYTEWAX_STATE", "BYTEWAX_STATE_UI", "BYTEWAX_STATE_DIR", "BYTEWAX_STATE_SERVICE", "BYTEWAX_STATE_NAME"]
+
+
+@pytest.mark.parametrize("owner", OWNERS)
+@pytest.mark.parametrize("brought", [KUBERNETES, DOCKER], ids=["a Service", "a linked container"])
+def test_what_others_bring_into_the_environment_is_no_setting(
+    owner: str, brought: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whatever they are named; no setting is taken from there, and a typo beside it is still refused."""
+    before = Settings()
+    for name, value in brought.items():
+        monkeypatch.setenv(f"{owner}_{name}", value)
+    assert Settings() == before
+    monkeypatch.setenv("BYTEWAX_STATE_BAKEND", "heap")
+    with pytest.raises(
+        ConfigError, match=r"^BYTEWAX_STATE_BAKEND is no setting; did you mean BYTEWAX_STATE_BACKEND\?$"
+    ):
+        Settings()
+
+
+@pytest.mark.parametrize("name", ["PORT", "SERVICE_PORT", "NAME", "ENV_URI", "URI_PORT"])
+def test_a_name_that_only_looks_like_that_of_others_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where there is no Service and no link that would have brought it."""
+    monkeypatch.setenv(f"BYTEWAX_STATE_{name}", "8080")
+    with pytest.raises(ConfigError, match=rf"^BYTEWAX_STATE_{name} is no setting"):
+        Settings()
+
+
+def test_one_setting_with_two_values_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """In upper and in lower case: whichever came last in the environment would win."""
+    monkeypatch.setenv("BYTEWAX_STATE_BACKEND", "heap")
+    monkeypatch.setenv("bytewax_state_backend", "heap")
+    assert Settings().backend == "heap"
+    monkeypatch.setenv("bytewax_state_backend", "rocksdb")
+    with pytest.raises(ConfigError, match="BYTEWAX_STATE_BACKEND and bytewax_state_backend are the same setting"):
+        Settings()
+
+
+PLACES = [
+    ("uri", "data", "{cwd}/data"),
+    ("uri", "./a:b", "{cwd}/a:b"),
+    ("uri", "~/data", "{home}/data"),
+    ("uri", "/data", "/data"),
+    ("uri", "file://data", "file://{cwd}/data"),
+    ("uri", "file://~/data", "file://{home}/data"),
+    ("uri", "local://data", "local://{cwd}/data"),
+    ("uri", "memory://data", "memory://data"),
+    ("dir", "data", "{cwd}/data"),
+    ("dir", "~", "{home}"),
+    ("dir", "~/data", "{home}/data"),
+]
+
+
+@pytest.mark.parametrize("said_in", ["the environment", "code", "a path", "a copy"])
+@pytest.mark.parametrize(("name", "text", "meant"), PLACES)
+def test_a_place_is_absolute_once_it_is_read(
+    name: str, text: str, meant: str, said_in: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Whoever says it; a step that changes the working directory, or the home, changes nothing."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    if said_in == "the environment":
+        monkeypatch.setenv(f"BYTEWAX_STATE_{name.upper()}", text)
+        settings = Settings()
+    elif said_in == "a copy":
+        settings = Settings().model_copy(update={name: text})
+    else:
+        settings = Settings(**{name: Path(text) if (said_in, name) == ("a path", "dir") else text})
+    monkeypatch.chdir("/")
+    monkeypatch.setenv("HOME", "/")
+    for one in (settings, pickle.loads(pickle.dumps(settings)), settings.model_copy(update={"key_groups": 8})):
+        assert str(getattr(one, name)) == meant.format(cwd=tmp_path, home=tmp_path / "home")
+
+
+@pytest.mark.parametrize("uri", ["data", "file://data", "~/data"])
+def test_what_the_settings_say_is_what_is_used(uri: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And shown: by the settings as by the storage."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("HOME", str(tmp_path))
+    said = Settings(uri=uri).uri
+    assert said is not None
+    monkeypatch.chdir("/")
+    assert open_storage(said, {}, 1).url == f"file://{said.removeprefix('file://')}" == f"file://{tmp_path}/data"
+
+
+@pytest.mark.parametrize("name", ["uri", "dir"])
+@pytest.mark.parametrize(
+    ("text", "home", "why"),
+    [("~no_such_user/data", "/root", "~no_such_user has no home directory"), ("~/data", "", "HOME is empty")],
+)
+def test_a_home_that_is_not_there_is_refused(
+    name: str, text: str, home: str, why: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A folder of that name, or one in the root, is what nobody means."""
+    monkeypatch.setenv("HOME", home)
+    with pytest.raises(ConfigError, match=rf"is '{text}', and {why}; expected a folder"):
+        Settings(**{name: text})
+
+
+def test_a_working_directory_that_is_gone_is_told(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """As far as it is needed."""
+    (tmp_path / "gone").mkdir()
+    monkeypatch.chdir(tmp_path / "gone")
+    shutil.rmtree(tmp_path / "gone")
+    with pytest.raises(ConfigError, match=r"URI is '.bytewax-state/snapshots', and the working directory is gone; "):
+        Settings()
+    assert Settings(uri="/data/snapshots", dir="/data/work").dir == Path("/data/work")
+
+
+def test_a_url_is_no_local_folder() -> None:
+    """It would become one of that name."""
+    with pytest.raises(ConfigError, match=r"\(BYTEWAX_STATE_DIR\) is 'file:///data', and that is a URL; expected"):
+        Settings(dir="file:///data")
+
+
+def test_a_copy_is_judged_as_the_settings_are() -> None:
+    """What it does not change stays as it was, and stays what was set, or not."""
+    settings = Settings(codec="pickle")
+    copy = settings.model_copy(update={"memory": "4MiB"})
+    assert (copy.memory, copy.codec, copy.model_fields_set) == (4 << 20, "pickle", {"codec", "memory"})
+    with pytest.raises(ConfigError, match="retain_for"):
+        settings.model_copy(update={"retain_for": "3600"})
+    with pytest.raises(ConfigError, match=r"^Settings has no 'keygroups'"):
+        settings.model_copy(update={"keygroups": 1})
 
 
 def test_a_misspelt_keyword_is_refused() -> None:

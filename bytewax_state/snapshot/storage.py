@@ -18,6 +18,7 @@ from fsspec.core import url_to_fs
 
 from bytewax_state import open_files
 from bytewax_state.errors import ConfigError, StorageError
+from bytewax_state.settings import absolute
 from bytewax_state.snapshot.bucket import Bucket, Memory
 from bytewax_state.snapshot.failing import TransientError
 from bytewax_state.snapshot.folder import Folder
@@ -264,10 +265,10 @@ def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
     check_uri(uri, options)
     found = _URI.fullmatch(uri)
     if found is None:
-        return Folder(_absolute(uri))
+        return Folder(absolute(uri))
     scheme, hide = found["scheme"].lower(), _hider(found, options)
     if scheme in _LOCAL:
-        return Folder(_absolute(uri.partition("://")[2]))
+        return Folder(absolute(uri.partition("://")[2]))
     shown = hide(uri)
     fixed = {"use_listings_cache": False, "skip_instance_cache": True}
     try:
@@ -286,17 +287,9 @@ def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
     return Bucket(fs, root, shown, threads, hide)
 
 
-def _absolute(path: str) -> Path:
-    return Path(path).expanduser().absolute()
-
-
 def _check_single(uri: str) -> None:
     """Refuse what was meant for a URL, and would silently become a folder of that name, and chained URLs."""
-    if "://" in uri:
-        wrong = "::" in uri or _URI.fullmatch(uri) is None
-    else:
-        wrong = ":" in uri and uri.partition(":")[0].lower() in fsspec.available_protocols()
-    if wrong:
+    if ":" in uri.partition("/")[0] and (_URI.fullmatch(uri) is None or "::" in uri):
         shown = re.sub(r"//[^/]*@|\?.*", "***", uri)
         msg = f"BYTEWAX_STATE_URI is {shown}, expected a folder, or one URL such as file:///data or gs://bucket/prefix"
         raise ConfigError(msg)
