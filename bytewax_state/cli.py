@@ -20,12 +20,13 @@ from typer.core import TyperGroup
 from bytewax_state.cleanup import Garbage
 from bytewax_state.cleanup import delete as delete_garbage
 from bytewax_state.cleanup import plan as plan_garbage
-from bytewax_state.errors import BytewaxStateError, ConfigError, StorageError, UsageError
+from bytewax_state.errors import BytewaxStateError, StorageError, UsageError
 from bytewax_state.settings import Settings, keys_of, read_duration
 from bytewax_state.snapshot.storage import open_storage
 from bytewax_state.survey import Roots, Survey, is_chosen, read_roots
 from bytewax_state.views import (
     Bar,
+    error_text,
     finding_text,
     garbage_objects,
     garbage_sums,
@@ -40,8 +41,8 @@ from bytewax_state.views import (
     version_object,
 )
 
-DATA, USAGE, STORAGE, INTERRUPTED = 1, 2, 3, 130
-"""Exit codes: something is wrong with the data; with the command, or a setting; the storage is out of reach; Ctrl-C."""
+DATA, INTERRUPTED = 1, 130
+"""Exit codes, beside those of errors: something is wrong with the data; Ctrl-C."""
 
 MIN_AGE = "1h"
 
@@ -66,14 +67,14 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BytewaxStateError as ex:
-            _tell(f"{ex.kind}: {one_line(str(ex))}")
-            raise typer.Exit(_code(ex)) from ex
+            _tell(error_text(ex))
+            raise typer.Exit(ex.exit_code) from ex
         except BrokenPipeError as ex:
             # Who reads has seen enough, as `head` does.
             raise typer.Exit from ex
         except OSError as ex:
             _tell(f"{StorageError.kind}: {one_line(str(ex))}")
-            raise typer.Exit(STORAGE) from ex
+            raise typer.Exit(StorageError.exit_code) from ex
         except KeyboardInterrupt as ex:
             raise typer.Exit(INTERRUPTED) from ex
 
@@ -373,12 +374,6 @@ def _wait(grace: timedelta, sleep: Callable[[float], None]) -> None:
         sleep(seconds - whole)
     finally:
         bar.close()
-
-
-def _code(ex: BytewaxStateError) -> int:
-    if isinstance(ex, (ConfigError, UsageError)):
-        return USAGE
-    return STORAGE if isinstance(ex, StorageError) else DATA
 
 
 def _print(lines: Iterable[str]) -> None:

@@ -10,8 +10,9 @@
     │   └── IncompatibleError     incompatible      migrate, or run the version that wrote it
     └── ConflictError             conflict          another run holds it
 
-Owns the tree and the stable `kind` of each error, and no message: those are written where it happens, and name the
-thing, what was found and expected, and what to do. Raised by every module, and caught by users by branch.
+Owns the tree, the stable `kind` of each error and the exit code of a program that it ends, and no message: those are
+written where it happens, and name the thing, what was found and expected, and what to do. Raised by every module, and
+caught by users by branch.
 """
 
 from typing import ClassVar
@@ -35,23 +36,30 @@ class BytewaxStateError(Exception):
     kind: ClassVar[str] = "error"
     """Stable name, for logs, alerts and scripts; the message may change."""
 
+    exit_code: ClassVar[int] = 1
+    """Of `bytewax-state`, and of `python -m bytewax_state.run`: 1 something is wrong with the data, or another run has
+    it; 2 with the command, a setting or the flow; 3 with the storage, or the local disk."""
+
 
 class ConfigError(BytewaxStateError):
     """A setting is wrong. Fix the setting."""
 
     kind = "config"
+    exit_code = 2
 
 
 class UsageError(BytewaxStateError):
     """The flow, or the way it is started, is wrong. Fix the flow."""
 
     kind = "usage"
+    exit_code = 2
 
 
 class StorageError(BytewaxStateError):
     """The storage of snapshots or the local disk is out of reach, full or read-only. Retry once it is back."""
 
     kind = "storage"
+    exit_code = 3
 
 
 class SnapshotError(BytewaxStateError):

@@ -1,7 +1,7 @@
 """Views: what the command line shows of snapshots, as text for people and as JSON for programs.
 
 Owns every line that is written to standard output, and the progress bar. It does not own what is shown, nor when.
-Called by the command line.
+Called by the command line; `run` ends with a line of its own in the same form.
 """
 
 import json
@@ -261,6 +261,11 @@ def ranges_text(numbers: Iterable[int]) -> str:
 def plain(text: str) -> str:
     """Make what a user named fit for a terminal, where it could do anything."""
     return text if text.isprintable() else repr(text)
+
+
+def error_text(ex: BytewaxStateError) -> str:
+    """Make an error one line, as the programs end with it."""
+    return f"{ex.kind}: {one_line(str(ex))}"
 
 
 def one_line(text: str) -> str:

@@ -33,7 +33,7 @@ _RESTORED = re.compile(
     r"restored step=(?P<step>\S+) groups=(?P<groups>\d+) from=(?P<source>\S+)"
     r" linked_bytes=(?P<linked>\d+) fetched_bytes=(?P<fetched>\d+) "
 )
-_ENDED = re.compile(r"(?:the run ended|ends the run): (?P<kind>[a-z-]+): ")
+_ENDED = re.compile(r"(?:^bytewax-state|ends the run): (?P<kind>[a-z-]+): ", re.MULTILINE)
 
 
 class RunFailedError(Exception):

@@ -56,8 +56,9 @@ def test_no_page_names_a_variable_that_is_not_there(page: Path) -> None:
 
 @pytest.mark.parametrize("name", errors.__all__)
 def test_every_error_is_in_the_reference(name: str) -> None:
-    """With the kind that it has."""
-    assert rows(ROOT / "docs" / "errors.md")[name][1] == getattr(errors, name).kind
+    """With the kind and the exit code that it has."""
+    error = getattr(errors, name)
+    assert rows(ROOT / "docs" / "errors.md")[name][1:3] == [error.kind, str(error.exit_code)]
 
 
 def test_every_metric_is_in_the_reference() -> None:

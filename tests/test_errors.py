@@ -28,6 +28,13 @@ def test_kinds_are_what_scripts_rely_on() -> None:
     assert len(set(KINDS.values())) == len(KINDS)
 
 
+def test_exit_codes_are_what_scripts_rely_on() -> None:
+    """Of both programs."""
+    codes = {error.kind: error.exit_code for error in ALL if error.exit_code != 1}
+    assert codes == {"config": 2, "usage": 2, "storage": 3}
+    assert BytewaxStateError.exit_code == 1
+
+
 def test_all_names_every_error() -> None:
     """An error that is added is also exported."""
     defined = {name for name, _ in inspect.getmembers(errors, inspect.isclass) if name.endswith("Error")}

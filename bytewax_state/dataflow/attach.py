@@ -13,10 +13,10 @@ import os
 from collections.abc import Callable, Iterator, Mapping
 from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 import bytewax.operators as op
-from bytewax.dataflow import Dataflow, DataflowId, MultiPort, SinglePort, _CoreOperator
+from bytewax.dataflow import Dataflow, DataflowId, MultiPort, Operator, SinglePort, _CoreOperator
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
 from bytewax_state.dataflow.group import Chunk, GroupLogic
@@ -40,7 +40,8 @@ _warned: set[str] = set()
 def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str, Settings] | None = None) -> Dataflow:
     """Keep the state of every stateful step of a flow in a store of bytewax_state.
 
-    Call it once all steps are there. What is attached already stays as it is.
+    Call it once all steps are there; a run of a flow with stateful steps that came later is refused, as it begins. What
+    is attached already stays as it is.
 
     :arg flow: Changed in place. May be run several times.
 
@@ -61,6 +62,29 @@ def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str,
     if not isinstance(flow, Dataflow):
         msg = f"attach takes a Dataflow; got a {type(flow).__name__}"
         raise UsageError(msg)
+    attach_steps(flow, settings, steps)
+    if not stateful_steps(flow):
+        logger.warning(
+            "attach found no stateful step in the flow %r, so it does nothing; if there are to be some, call it at the "
+            "end of the module, once all steps are there",
+            flow.flow_id,
+        )
+    if not any(isinstance(step, _Guard) for step in flow.substeps):
+        flow.substeps.append(_Guard(flow))
+    _warn_of_unclaimed(flow)
+    return flow
+
+
+def attach_steps(flow: Dataflow, settings: Settings | None, steps: Mapping[str, Settings] | None = None) -> None:
+    """Attach the stateful steps that there are, and expect no more; see `attach`.
+
+    :arg flow: Changed in place.
+
+    :arg settings: For all steps.
+
+    :arg steps: Step id to settings, for single steps.
+
+    """
     chosen = dict(steps or {})
     default = Settings() if settings is None else settings
     found = list(_stateful(flow.substeps))
@@ -72,8 +96,17 @@ def attach(flow: Dataflow, settings: Settings | None = None, steps: Mapping[str,
                 check_uri(its.uri, its.storage_options)
             _warn_of_pickle(its)
             _rewrite(flow, siblings, step, its)
-    _warn_of_unclaimed(flow)
-    return flow
+
+
+def attached(flow: Dataflow) -> list[Workers]:
+    """Return what stands for the attached steps of a flow, with the settings of each.
+
+    :arg flow: Flow.
+
+    :returns: One for each attached core step, whoever attached it.
+
+    """
+    return [step.builder.workers for _, step in _stateful(flow.substeps) if isinstance(step.builder, _Builder)]
 
 
 def stateful_steps(flow: Dataflow) -> list[str]:
@@ -92,7 +125,7 @@ def _stateful(siblings: list[Any]) -> Iterator[tuple[list[Any], Any]]:
     for step in list(siblings):
         if isinstance(step, _STATEFUL):
             yield siblings, step
-        else:
+        elif not isinstance(step, _Guard):
             yield from _stateful(step.substeps)
 
 
@@ -241,6 +274,38 @@ class _Builder:
             worker.fail(ex)
             raise
         return GroupLogic(worker, group)
+
+
+class _Guard(Operator):
+    """Refuses a run of an attached flow with stateful steps that are not attached.
+
+    Bytewax would keep their state itself, and later refuse it to a flow that is attached as a whole. When a run begins,
+    and before anything is written to the recovery directory, Bytewax asks every step on every worker for its substeps.
+    This step has none, and takes that as its cue.
+    """
+
+    ups_names: ClassVar[list[str]] = []
+    dwn_names: ClassVar[list[str]] = []
+
+    def __init__(self, flow: Dataflow) -> None:
+        vars(self).update(flow=flow, step_name="attach", step_id=f"{flow.flow_id}:attach")
+
+    def __repr__(self) -> str:
+        return "attach()"
+
+    @property
+    def substeps(self) -> list[Any]:
+        flow: Dataflow = vars(self)["flow"]
+        loose = [step.step_id for _, step in _stateful(flow.substeps) if not isinstance(step.builder, _Builder)]
+        if loose:
+            msg = (
+                f"the stateful steps {loose} of the flow {flow.flow_id!r} came after attach was called, so they are "
+                "not attached; call attach(flow) at the end of the module, once all steps are there"
+            )
+            # Where there are several processes, Bytewax may show another error.
+            logger.error("flow %r ends the run: %s: %s", flow.flow_id, UsageError.kind, msg)
+            raise UsageError(msg)
+        return []
 
 
 class _Hello(DynamicSource[_Parcel]):

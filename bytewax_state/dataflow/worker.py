@@ -11,10 +11,11 @@ import threading
 import weakref
 from collections.abc import Callable
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache, partial
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 from bytewax_state import metrics
@@ -28,7 +29,7 @@ from bytewax_state.snapshot.layout import new_store_id
 from bytewax_state.snapshot.publish import Origin, claim
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.restore import restore
-from bytewax_state.snapshot.storage import Storage, open_storage
+from bytewax_state.snapshot.storage import Storage, open_storage, shared_url
 from bytewax_state.snapshot.workspace import Workspace, check_free
 from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.heap import HeapStore
@@ -36,6 +37,8 @@ from bytewax_state.store.rocksdb import RocksDBStore
 from bytewax_state.store.table import Memory, Table
 
 logger = logging.getLogger("bytewax_state")
+
+_told: set[tuple[str, str | None, Path]] = set()
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,6 +49,8 @@ class Step:
     step_id: str
     settings: Settings
     builder: Callable[[Any], Logic]
+    failures: list[BytewaxStateError] = field(default_factory=list, compare=False)
+    """What ended executions in this process. Bytewax may show another error, where there are several processes."""
 
     @property
     def is_local(self) -> bool:
@@ -214,6 +219,8 @@ class StepWorker:
         """
         self.close()
         if isinstance(ex, BytewaxStateError):
+            # Without its traceback, whose frames would keep the store.
+            self.step.failures.append(type(ex)(str(ex)))
             logger.error("step %r ends the run: %s: %s", self.step.step_id, ex.kind, ex)
 
     def close(self) -> None:
@@ -312,6 +319,7 @@ class Workers:
         except BaseException as ex:
             worker.fail(ex)
             raise
+        _tell_places(self.step)
         self._begun[threading.get_ident()] = worker
 
     def here(self) -> StepWorker:
@@ -322,3 +330,14 @@ class Workers:
             return self._running[ident]
         self._running[ident] = begun
         return begun
+
+
+def _tell_places(step: Step) -> None:
+    """Log, once, where an execution writes: the first of its steps and workers speaks for all that write there."""
+    settings = step.settings
+    places = step.flow_id, settings.uri, settings.dir
+    if not step.is_local or places in _told:
+        return
+    _told.add(places)
+    shown = "none" if settings.uri is None else shared_url(settings.uri, settings.storage_options) or settings.uri
+    logger.info("started flow=%s snapshots=%s dir=%s", step.flow_id, shown, settings.dir)

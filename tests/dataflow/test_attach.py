@@ -1,7 +1,8 @@
 """What an attached flow gives: the same as before, in one run, across resumes, and for any number of workers."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,10 +12,12 @@ from bytewax.dataflow import Dataflow
 from bytewax.operators import StatefulBatchLogic
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, cluster_main, run_main
+from bytewax.visualize import to_json
 
 from bytewax_state import Settings, attach
 from bytewax_state.dataflow.attach import stateful_steps
 from bytewax_state.errors import UsageError
+from bytewax_state.snapshot.recovery import read
 from tests.dataflow.flows import ITEMS, OPERATORS, BatchSum, RunningSum, aborted_at, flow_of, per_key
 
 ZERO = timedelta(0)
@@ -113,10 +116,77 @@ def test_a_flow_may_run_again_in_the_same_process(settings: Settings) -> None:
     assert once
 
 
-def test_an_empty_flow_stays_empty(settings: Settings) -> None:
-    """No step, no store, no error."""
+@pytest.mark.parametrize("run", [run_main, lambda flow: cluster_main(flow, [], 0)])
+def test_an_empty_flow_stays_empty(run: Callable[[Dataflow], None], settings: Settings) -> None:
+    """Bytewax says what it lacks, as it would have."""
+    with pytest.raises(Exception, match="building production dataflow") as caught:
+        run(attach(Dataflow("flow"), settings))
+    assert "at least one input" in str(caught.value.__cause__)
+
+
+def late(place: str, settings: Settings, again: bool = False) -> Dataflow:
+    """Make a flow of two stateful steps, and attach it at a place in its module."""
     flow = Dataflow("flow")
-    assert attach(flow, settings).substeps == []
+    calls = {"top", "end"} if again else {place}
+
+    def at(here: str) -> None:
+        if here in calls:
+            attach(flow, settings)
+
+    at("top")
+    up = op.input("inp", flow, TestingSource(ITEMS, 10))
+    at("above both")
+    up = op.stateful("one", up, RunningSum)
+    at("between")
+    down = op.stateful_batch("two", op.map_value("value", up, lambda value: value[1]), BatchSum)
+    op.output("out", down, TestingSink([]))
+    at("end")
+    return flow
+
+
+EARLY = ["top", "above both", "between"]
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+@pytest.mark.parametrize("place", EARLY)
+def test_a_run_with_steps_that_came_after_attach_is_refused(
+    place: str, workers: int, settings: Settings, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    """Before Bytewax, which would keep their state, has written anything of it; moved to the end, attach takes them."""
+    folder = tmp_path / "recovery"
+    recovery = _recovery(folder)
+    run = run_main if workers == 1 else partial(cluster_main, addresses=[], proc_id=0, worker_count_per_proc=workers)
+    loose = ["flow.two"] if place == "between" else ["flow.one.stateful_batch", "flow.two"]
+    for _ in range(2):
+        with pytest.raises(Exception) as caught:  # noqa: PT011
+            run(late(place, settings), recovery_config=recovery)
+        (ours,) = [one for one in _causes(caught.value) if isinstance(one, UsageError)]
+        assert f"the stateful steps {loose} of the flow 'flow' came after attach" in str(ours)
+        assert f"flow 'flow' ends the run: usage: {ours}" in caplog.messages
+    assert (read(folder).steps, read(folder).resume_epochs) == ((), ())
+    run_main(late("end", settings), recovery_config=recovery)
+
+
+@pytest.mark.parametrize("place", [*EARLY, "end"])
+def test_attach_tells_that_it_found_nothing(place: str, settings: Settings, caplog: pytest.LogCaptureFixture) -> None:
+    """With the name of the flow, and where to call it."""
+    late(place, settings)
+    told = ["attach found no stateful step in the flow 'flow'" in message for message in caplog.messages]
+    assert told == ([True] if place in {"top", "above both"} else [])
+
+
+def test_a_second_attach_makes_up_for_an_early_one(settings: Settings) -> None:
+    """What counts is what is attached when the run begins."""
+    run_main(late("end", settings, again=True))
+
+
+def test_an_attached_flow_can_be_drawn_and_shown(settings: Settings) -> None:
+    """As Bytewax's web server does it; one that would be refused is refused there too, but can be printed."""
+    drawn = to_json(late("end", settings))
+    assert "flow.two" in drawn
+    with pytest.raises(UsageError):
+        to_json(late("between", settings))
+    assert "flow.two" in repr(late("between", settings))
 
 
 def test_input_without_items_ends(settings: Settings, recovery: RecoveryConfig) -> None:
