@@ -111,8 +111,8 @@ def absolute(path: str) -> Path:
     except RuntimeError:
         msg = f"{home} has no home directory"
         raise PlaceError(msg) from None
-    except FileNotFoundError:
-        msg = "the working directory is gone"
+    except OSError as ex:
+        msg = f"there is no working directory ({ex.strerror})"
         raise PlaceError(msg) from None
 
 
