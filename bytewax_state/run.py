@@ -33,7 +33,7 @@ logger = logging.getLogger("bytewax_state")
 
 PROGRAM = "python -m bytewax_state.run"
 
-_theirs = bytewax_run._create_arg_parser
+_their_parser = bytewax_run._create_arg_parser
 
 
 def main() -> None:
@@ -81,7 +81,7 @@ def _run(args: dict[str, Any]) -> None:
         settings = _judged(workers.step.step_id, workers.step.settings, folder, interval, backup)
         workers.step = replace(workers.step, settings=settings)
     addresses = args.pop("addresses")
-    with _told(flow):
+    with _ours_first(flow):
         bytewax_run.cli_main(  # type: ignore[no-untyped-call]
             flow,
             **args,
@@ -102,7 +102,7 @@ def _parse(argv: Sequence[str]) -> dict[str, Any]:
 
 
 def _parser() -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = _theirs()  # type: ignore[no-untyped-call]
+    parser: argparse.ArgumentParser = _their_parser()  # type: ignore[no-untyped-call]
     parser.prog = PROGRAM
     parser.description = "Run a Bytewax dataflow, and keep the state of its stateful steps in stores of bytewax_state."
     parser.epilog = "Everything else is set by the environment: BYTEWAX_STATE_URI, BYTEWAX_STATE_BACKEND and others."
@@ -173,7 +173,7 @@ def _keep_epochs(settings: Settings, interval: timedelta, backup: timedelta | No
 
 
 @contextmanager
-def _told(flow: Dataflow) -> Iterator[None]:
+def _ours_first(flow: Dataflow) -> Iterator[None]:
     """Raise our own error where Bytewax hides it: a process of a cluster ends over a connection that broke."""
     try:
         yield

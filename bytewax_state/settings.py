@@ -299,12 +299,13 @@ def _foreign(environ: Mapping[str, str]) -> set[str]:
     A Service always brings `NAME_SERVICE_HOST`, and a link `NAME_NAME`, which holds a path. Without these a variable
     is a typo, whatever it looks like.
     """
-    services = (name.removesuffix("_SERVICE_HOST") for name in environ if name.endswith("_SERVICE_HOST"))
-    links = (name.removesuffix("_NAME") for name in environ if name.endswith("_NAME") and environ[name][:1] == "/")
+    ours = [name for name in environ if name.startswith(PREFIX)]
+    services = (name.removesuffix("_SERVICE_HOST") for name in ours if name.endswith("_SERVICE_HOST"))
+    links = (name.removesuffix("_NAME") for name in ours if name.endswith("_NAME") and environ[name][:1] == "/")
     owners = [(owner, _OF_SERVICE) for owner in services] + [(owner, _OF_LINK) for owner in links]
     return {
         name
-        for name in environ
+        for name in ours
         for owner, pattern in owners
         if name.startswith(owner) and pattern.fullmatch(name, len(owner))
     }

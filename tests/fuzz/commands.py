@@ -8,7 +8,8 @@ from pathlib import Path
 
 from typer.testing import CliRunner
 
-from bytewax_state.cli import DATA, USAGE, app
+from bytewax_state.cli import DATA, app
+from bytewax_state.errors import UsageError
 from bytewax_state.snapshot.layout import parse_manifest_name
 from tests.fuzz.jobs import KEY, Job
 from tests.fuzz.worlds import Changes
@@ -38,7 +39,12 @@ def look(job: Job, uri: str, objects: Changes) -> Iterator[str]:
 def look_with(job: Job, recovery: Path) -> Iterator[str]:
     """Run the commands with recovery partitions that were damaged; see `look`."""
     for command in ("verify", "gc"):
-        yield from _run(job, (command, "--uri", str(job.snapshots), "--recovery", str(recovery)), (), {0, DATA, USAGE})
+        yield from _run(
+            job,
+            (command, "--uri", str(job.snapshots), "--recovery", str(recovery)),
+            (),
+            {0, DATA, UsageError.exit_code},
+        )
 
 
 def _run(job: Job, args: tuple[str, ...], named: Collection[str], codes: Collection[int]) -> Iterator[str]:
