@@ -296,13 +296,14 @@ def _check_names(environ: Mapping[str, str]) -> None:
 def _foreign(environ: Mapping[str, str]) -> set[str]:
     """Name the variables that a Service or a linked container with a name like ours brings into the environment.
 
-    A Service always brings `NAME_SERVICE_HOST`, and a link `NAME_NAME`, which holds a path. Without these a variable
-    is a typo, whatever it looks like.
+    A Service always brings `NAME_SERVICE_HOST`, a link `NAME_NAME`, which holds a path, and both of them `NAME_PORT`,
+    which holds a URL. Without these a variable is a typo, whatever it looks like.
     """
     ours = [name for name in environ if name.startswith(PREFIX)]
-    services = (name.removesuffix("_SERVICE_HOST") for name in ours if name.endswith("_SERVICE_HOST"))
-    links = (name.removesuffix("_NAME") for name in ours if name.endswith("_NAME") and environ[name][:1] == "/")
-    owners = [(owner, _OF_SERVICE) for owner in services] + [(owner, _OF_LINK) for owner in links]
+    services = [name.removesuffix("_SERVICE_HOST") for name in ours if name.endswith("_SERVICE_HOST")]
+    links = [name.removesuffix("_NAME") for name in ours if name.endswith("_NAME") and environ[name][:1] == "/"]
+    both = [name.removesuffix("_PORT") for name in ours if name.endswith("_PORT") and "://" in environ[name]]
+    owners = [(owner, _OF_SERVICE) for owner in services + both] + [(owner, _OF_LINK) for owner in links + both]
     return {
         name
         for name in ours

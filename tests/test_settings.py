@@ -212,6 +212,13 @@ def test_what_others_bring_into_the_environment_is_no_setting(
         Settings()
 
 
+def test_the_port_of_a_service_is_enough_to_know_it_by(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A manifest may clear some of what the cluster sets."""
+    monkeypatch.setenv("BYTEWAX_STATE_PORT", "tcp://10.0.0.7:80")
+    monkeypatch.setenv("BYTEWAX_STATE_SERVICE_PORT", "80")
+    assert Settings().backend == "heap"
+
+
 @pytest.mark.parametrize("name", ["PORT", "SERVICE_PORT", "NAME", "ENV_URI", "URI_PORT"])
 def test_a_name_that_only_looks_like_that_of_others_is_refused(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """Where there is no Service and no link that would have brought it."""
