@@ -39,7 +39,8 @@ def _histogram(name: str, prose: str, *labels: str) -> Histogram:
 
 
 SNAPSHOTS_PUBLISHED = _counter("snapshots_published_total", "Versions published")
-UPLOADED_BYTES = _counter("uploaded_bytes_total", "Bytes of files uploaded for snapshots")
+UPLOADED_BYTES = _counter("uploaded_bytes_total", "Bytes uploaded for snapshots: files, manifests and claims")
+MANIFEST_BYTES = _counter("manifest_bytes_total", "Bytes of manifests and claims, which are among those uploaded")
 REUSED_BYTES = _counter("reused_bytes_total", "Bytes of files that snapshots named without uploading them again")
 SNAPSHOT_SECONDS = _histogram("snapshot_seconds", "Seconds that a phase of a snapshot took", "phase")
 RESTORED_BYTES = _counter("restored_bytes_total", "Bytes of files restored, linked locally or fetched", "origin")
@@ -84,8 +85,23 @@ class SnapshotStats(Protocol):
         """Bytes of the files that were durable already."""
 
     @property
+    def manifest_bytes(self) -> int:
+        """Bytes of the manifest itself."""
+
+    @property
     def seconds(self) -> SnapshotSeconds:
         """By phase."""
+
+
+def claimed(step_id: str, stats: SnapshotStats) -> None:
+    """Record a claim, which is a manifest too.
+
+    :arg step_id: Full id of the core step.
+
+    :arg stats: What it cost.
+
+    """
+    _uploaded(step_id, stats)
 
 
 def published(step_id: str, stats: SnapshotStats) -> None:
@@ -97,10 +113,15 @@ def published(step_id: str, stats: SnapshotStats) -> None:
 
     """
     SNAPSHOTS_PUBLISHED.labels(step_id).inc()
-    UPLOADED_BYTES.labels(step_id).inc(stats.uploaded_bytes)
+    _uploaded(step_id, stats)
     REUSED_BYTES.labels(step_id).inc(stats.reused_bytes)
     for phase in PHASES:
         SNAPSHOT_SECONDS.labels(step_id, phase).observe(getattr(stats.seconds, phase))
+
+
+def _uploaded(step_id: str, stats: SnapshotStats) -> None:
+    UPLOADED_BYTES.labels(step_id).inc(stats.uploaded_bytes + stats.manifest_bytes)
+    MANIFEST_BYTES.labels(step_id).inc(stats.manifest_bytes)
 
 
 def restored(step_id: str, groups: int, linked_bytes: int, fetched_bytes: int) -> None:

@@ -18,12 +18,14 @@ def value(name: str, **labels: str) -> float:
 
 
 def test_a_published_version_is_counted() -> None:
-    """Once, with its bytes and the seconds of each phase."""
+    """Once, with its bytes, those of the manifest among them, and the seconds of each phase."""
     before = value("snapshots_published_total")
     seconds = SimpleNamespace(flush=1.0, freeze=2.0, hash=3.0, upload=4.0, publish=5.0)
-    metrics.published(STEP, SimpleNamespace(uploaded_bytes=100, reused_bytes=1_000, seconds=seconds))
+    stats = SimpleNamespace(uploaded_bytes=100, reused_bytes=1_000, manifest_bytes=7, seconds=seconds)
+    metrics.published(STEP, stats)
     assert value("snapshots_published_total") == before + 1
-    assert (value("uploaded_bytes_total"), value("reused_bytes_total")) == (100, 1_000)
+    found = [value(f"{what}_bytes_total") for what in ("uploaded", "reused", "manifest")]
+    assert found == [107, 1_000, 7]
     assert [value("snapshot_seconds_sum", phase=phase) for phase in metrics.PHASES] == [1, 2, 3, 4, 5]
 
 
@@ -65,5 +67,5 @@ def test_every_metric_has_our_prefix() -> None:
     """Bytewax serves the registry of the whole process."""
     ours = [found for found in vars(metrics).values() if isinstance(found, (Counter, Histogram))]
     names = [family.name for found in ours for family in found.collect()]
-    assert len(names) == 8
+    assert len(names) == 9
     assert all(name.startswith("bytewax_state_") for name in names)

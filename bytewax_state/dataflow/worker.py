@@ -9,7 +9,7 @@ import logging
 import os
 import threading
 import weakref
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
@@ -117,6 +117,7 @@ class StepWorker:
         self._storage = storage
         self._store_id = new_store_id(now(), worker_index, token(4))
         self._given: dict[int, tuple[Ref, bytes]] = {}
+        self._rows: Mapping[int, int | None] = {}  # restored key group to its number of keys, if known
         self._groups: set[int] = set()
         self._store: Store[Logic] | None = None
         self._history: History | None = None
@@ -188,7 +189,7 @@ class StepWorker:
             raise SnapshotMissingError(msg)
         self._groups.add(group)
         self.changed = True
-        return self._store.add(group, restored=group in self._given)
+        return self._store.add(group, group in self._given, self._rows.get(group))
 
     def snapshot(self, group: int | None) -> bytes:
         """Make the state durable, if it changed since the last call, and name it.
@@ -246,6 +247,7 @@ class StepWorker:
         refs = [ref for ref, _ in self._given.values()]
         done = restore(catalog, settings.dir, space.live, origin, refs, memory, self.now(), settings.upload_threads)
         self._history = History(catalog, space, done.origin, done.durable, settings, self.now)
+        self._rows = done.rows
         return self._new_store(lambda: done.table)
 
     def _new_store(self, table: Callable[[], Table]) -> Store[Logic]:

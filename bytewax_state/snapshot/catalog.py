@@ -105,19 +105,23 @@ class Catalog:
         """Return a catalog that reads nothing unsigned, where there is a key."""
         return Catalog(self.storage, self.keys.strict, self.threads)
 
-    def write(self, manifest: Manifest) -> None:
+    def write(self, manifest: Manifest) -> Manifest:
         """Write a manifest under its name.
 
         :arg manifest: Manifest.
+
+        :returns: The manifest as who reads it has it, which knows its size.
 
         :raises ConflictError: If there is another one of that name.
 
         :raises StorageError: If the storage cannot be written.
 
         """
-        name = name_of(manifest)
-        self.storage.put(name, encode(manifest, self.keys))
-        self._known[name] = replace(manifest, inline={})
+        name, data = name_of(manifest), encode(manifest, self.keys)
+        self.storage.put(name, data)
+        written = replace(manifest, stats=replace(manifest.stats, manifest_bytes=len(data)))
+        self._known[name] = replace(written, inline={})
+        return written
 
     def read(self, name: str) -> Manifest:
         """Read a manifest.

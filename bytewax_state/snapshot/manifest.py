@@ -1,25 +1,20 @@
 """A manifest: the immutable object that names every file of one version of one store.
 
-Owns the format, and that nothing of a manifest is used before all of it is checked. It does not own where manifests lie
-(`layout`, `storage`), nor the files they name. Called by the verbs that publish, restore and delete.
-
-    8 bytes BWSTATE1 | format number, 2 bytes | msgpack: a map of the fields of `Manifest` | digest of all before it
-
-The digest is SHA-256, or HMAC-SHA-256 where a signing key is set (`signing`).
+Owns its fields, and that nothing of a manifest is used before all of it is checked. It does not own its bytes
+(`envelope`), where manifests lie (`layout`, `storage`), nor the files they name. Called by the verbs that publish,
+restore and delete.
 """
 
 import re
-import struct
 from collections.abc import Collection, Mapping
-from dataclasses import asdict, dataclass
+from collections.abc import Set as AbstractSet
+from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
 from typing import Any, TypedDict
 
-import msgpack
-
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
 from bytewax_state.keygroups import MAX_KEY_GROUPS
-from bytewax_state.signing import DIGEST, UNSIGNED, Keys
+from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot.checks import (
     check,
     check_bytes,
@@ -31,12 +26,11 @@ from bytewax_state.snapshot.checks import (
     check_text,
     check_time,
 )
+from bytewax_state.snapshot.envelope import ADVICE, seal, unpack, unseal
 from bytewax_state.snapshot.layout import is_local_name, is_store_id, manifest_name, parse_file_path
 
 __all__ = [
     "CLAIM",
-    "FORMAT",
-    "MAGIC",
     "FileEntry",
     "Manifest",
     "Seconds",
@@ -48,15 +42,9 @@ __all__ = [
     "name_of",
 ]
 
-MAGIC = b"BWSTATE1"
-
-FORMAT = 1
-"""The newest format of a manifest; every one that was ever released is read."""
-
 CLAIM = 0
 """The version that names the files that a store is about to read or to inherit, and no groups."""
 
-_HEAD = struct.Struct(">8sH")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _INLINE = re.compile(r"CURRENT|MANIFEST-[0-9]{1,20}|OPTIONS-[0-9]{1,20}|rocksdict-config\.json")
 
@@ -96,16 +84,20 @@ class Stats:
     """What a version cost."""
 
     rows: int
-    """An estimate."""
+    """Keys that have a state. An estimate in format 1."""
     live_bytes: int
+    """Of all its files: uploaded and reused. In format 1 of those that the table had a moment later."""
     changed_bytes: int
     """Of rows that changed since the version before."""
     uploaded_bytes: int
+    """Of files; the manifest itself is not among them."""
     uploaded_files: int
     reused_bytes: int
     """Of files that were durable already."""
     reused_files: int
     seconds: Seconds
+    manifest_bytes: int = field(default=0, compare=False)
+    """Of the manifest itself. It is not in there, as it depends on all that is: who has the object can tell."""
 
 
 class State(TypedDict):
@@ -142,6 +134,8 @@ class Manifest:
     worker_count: int
     groups: Mapping[int, int]
     """Every key group that the store owns, to the version in which its rows last changed; 0: never in this store."""
+    rows: Mapping[int, int] | None
+    """Each of these groups to the number of its keys that have a state; `None` in format 1."""
     files: tuple[FileEntry, ...]
     inline: Mapping[str, bytes]
     """The small mutable files of the table's folder: name to content."""
@@ -166,10 +160,10 @@ def encode(manifest: Manifest, keys: Keys = UNSIGNED) -> bytes:
     at = manifest.created_at
     utc = at.astimezone(timezone.utc) if at.tzinfo else at  # one without a zone is refused below
     body = asdict(manifest) | {"created_at": utc.isoformat()}
-    packed: bytes = msgpack.packb(body)
-    _manifest(_unpack(packed))
-    data = _HEAD.pack(MAGIC, FORMAT) + packed
-    return data + keys.digest(data)
+    del body["stats"]["manifest_bytes"]
+    data = seal(body, keys)
+    _manifest(data, *unseal(data, name_of(manifest), keys))
+    return data
 
 
 def decode(data: bytes, name: str, keys: Keys = UNSIGNED) -> Manifest:
@@ -189,16 +183,16 @@ def decode(data: bytes, name: str, keys: Keys = UNSIGNED) -> Manifest:
         breaks a rule.
 
     """
-    body = _open(data, name, keys)
+    number, body = unseal(data, name, keys)
     try:
-        manifest = _manifest(_unpack(body))
+        manifest = _manifest(data, number, body)
     except ValueError as ex:
-        msg = f"the manifest {name} breaks a rule of its format: {ex}; {_ADVICE}"
+        msg = f"the manifest {name} breaks a rule of its format: {ex}; {ADVICE}"
         raise SnapshotCorruptError(msg) from ex
     if name_of(manifest) != name:
         msg = (
             f"the manifest {name} is another one's: found version {manifest.version} of store {manifest.store_id!r} of "
-            f"step {manifest.step_id!r} of flow {manifest.flow_id!r}; expected the one of that name; {_ADVICE}"
+            f"step {manifest.step_id!r} of flow {manifest.flow_id!r}; expected the one of that name; {ADVICE}"
         )
         raise SnapshotCorruptError(msg)
     return manifest
@@ -239,57 +233,11 @@ def check_compatible(manifest: Manifest, key_groups: int, hash: str, names: str)
         raise IncompatibleError(msg)
 
 
-_ADVICE = "bring back a sound copy, or resume from an older copy of the recovery directory"
-
-
-def _open(data: bytes, name: str, keys: Keys) -> bytes:
-    """Take the body of a manifest out of what surrounds it, which is the same in every format."""
-    if len(data) < _HEAD.size + DIGEST or not data.startswith(MAGIC):
-        msg = f"the manifest {name} is damaged: found {len(data)} bytes that are no manifest; {_ADVICE}"
-        raise SnapshotCorruptError(msg)
-    _, number = _HEAD.unpack_from(data)
-    if number > FORMAT:
-        msg = (
-            f"the manifest {name} has format {number}, and this version of bytewax_state reads formats up to {FORMAT}; "
-            "run the version that wrote it, or a later one, unless the object is damaged"
-        )
-        raise IncompatibleError(msg)
-    if not keys.accept(data[:-DIGEST], data[-DIGEST:]):
-        raise SnapshotCorruptError(_unaccepted(data, name, keys))
-    if number != FORMAT:
-        msg = f"the manifest {name} has format {number}, which never was; {_ADVICE}"
-        raise SnapshotCorruptError(msg)
-    return data[_HEAD.size : -DIGEST]
-
-
-def _unaccepted(data: bytes, name: str, keys: Keys) -> str:
-    """Say what may be wrong with a manifest whose digest is not what it should be."""
-    if UNSIGNED.accept(data[:-DIGEST], data[-DIGEST:]):
-        return (
-            f"the manifest {name} is not signed, and BYTEWAX_STATE_SIGNING_KEY asks for a signature: somebody else "
-            "wrote it, or this job did before it had a key; to go on from the latter, set BYTEWAX_STATE_SIGNING_KEY to "
-            "KEY,none until the next snapshots are there"
-        )
-    signed = "was signed with another key" if keys.sign else "is signed, and BYTEWAX_STATE_SIGNING_KEY is not set"
-    change = "; where the key was changed, set BYTEWAX_STATE_SIGNING_KEY to NEW,OLD" if keys.sign else ""
-    damaged = f"the manifest {name} is damaged, or {signed}: its digest is not that of its {len(data)} bytes"
-    return f"{damaged}{change}; {_ADVICE}"
-
-
-def _unpack(body: bytes) -> object:
-    try:
-        value: object = msgpack.unpackb(body, strict_map_key=False)
-    except Exception as ex:  # msgpack raises many
-        msg = f"its body cannot be read: {type(ex).__name__}: {ex}"  # its repr may hold all of the body
-        raise ValueError(msg) from ex
-    return value
-
-
 # The rules. Each raises `ValueError` with what was found and expected. Nothing is read but by them.
 
 
-def _manifest(value: object) -> Manifest:
-    get = _fields(value, "the body", Manifest)
+def _manifest(data: bytes, number: int, body: bytes) -> Manifest:
+    get = _fields(unpack(number, body), "the body", _FIELDS[number])
     key_groups = check_count(get["key_groups"], "key_groups", 1, MAX_KEY_GROUPS)
     version = check_count(get["version"], "version")
     store_id = _store_id(get["store_id"], "store_id")
@@ -297,7 +245,11 @@ def _manifest(value: object) -> Manifest:
     check_once(ancestors, "ancestors")
     check(store_id not in ancestors, "ancestors", store_id, "not the store itself")
     worker_count = check_count(get["worker_count"], "worker_count", 1)
-    writer, groups, inline = (check_map(get[name], name) for name in ("writer", "groups", "inline"))
+    writer, inline = (check_map(get[name], name) for name in ("writer", "inline"))
+    groups = {
+        check_count(group, "groups", 0, key_groups - 1): check_count(changed, f"groups[{group}]", 0, version)
+        for group, changed in check_map(get["groups"], "groups").items()
+    }
     return Manifest(
         flow_id=check_text(get["flow_id"], "flow_id"),
         step_id=check_text(get["step_id"], "step_id"),
@@ -312,16 +264,20 @@ def _manifest(value: object) -> Manifest:
         backend=check_text(get["backend"], "backend"),
         worker_index=check_count(get["worker_index"], "worker_index", 0, worker_count - 1),
         worker_count=worker_count,
-        groups={
-            check_count(group, "groups", 0, key_groups - 1): check_count(changed, f"groups[{group}]", 0, version)
-            for group, changed in groups.items()
-        },
+        groups=groups,
+        rows=_rows(get["rows"], groups) if "rows" in get else None,
         files=_files(get["files"], {store_id, *ancestors}, claim=version == CLAIM),
         inline={_inline(name): check_bytes(data, f"inline[{name}]") for name, data in inline.items()},
         states=_states(get["states"]),
         ancestors=ancestors,
-        stats=_stats(get["stats"]),
+        stats=_stats(get["stats"], len(data)),
     )
+
+
+def _rows(value: object, groups: Mapping[int, int]) -> dict[int, int]:
+    rows = check_map(value, "rows")
+    check(rows.keys() == groups.keys(), "rows: key groups", sorted(map(str, rows)), "those of groups")
+    return {group: check_count(rows[group], f"rows[{group}]") for group in groups}
 
 
 def _files(value: object, stores: Collection[str], claim: bool) -> tuple[FileEntry, ...]:
@@ -332,7 +288,7 @@ def _files(value: object, stores: Collection[str], claim: bool) -> tuple[FileEnt
 
 
 def _file(value: object, stores: Collection[str]) -> FileEntry:
-    get = _fields(value, "files", FileEntry)
+    get = _fields(value, "files", _names(FileEntry))
     local, path = check_text(get["local"], "files: local"), check_text(get["path"], "files: path")
     sha256 = check_text(get["sha256"], "files: sha256")
     check(is_local_name(local), "files: local", local, "a name such as 000008.sst")
@@ -357,7 +313,7 @@ def _states(value: object) -> dict[str, State]:
 
 
 def _state(value: object) -> State:
-    get = _fields(value, "states", State)
+    get = _fields(value, "states", _names(State))
     ttl = get["ttl"]
     return State(
         id=check_count(get["id"], "states: id", 0, 0xFFFF),
@@ -367,12 +323,13 @@ def _state(value: object) -> State:
     )
 
 
-def _stats(value: object) -> Stats:
-    get = _fields(value, "stats", Stats)
-    seconds = _fields(get.pop("seconds"), "stats: seconds", Seconds)
+def _stats(value: object, manifest_bytes: int) -> Stats:
+    get = _fields(value, "stats", _names(Stats) - {"manifest_bytes"})
+    seconds = _fields(get.pop("seconds"), "stats: seconds", _names(Seconds))
     return Stats(
         **{name: check_count(number, f"stats: {name}") for name, number in get.items()},
         seconds=Seconds(**{name: check_seconds(number, f"stats: seconds: {name}") for name, number in seconds.items()}),
+        manifest_bytes=manifest_bytes,
     )
 
 
@@ -382,9 +339,16 @@ def _store_id(value: object, what: str) -> str:
     return store_id
 
 
-def _fields(value: object, what: str, kind: type) -> dict[str, Any]:
-    """Read a map that has exactly the fields of a class."""
+def _fields(value: object, what: str, names: AbstractSet[str]) -> dict[str, Any]:
+    """Read a map that has exactly the fields of these names."""
     found = dict(check_map(value, what))
-    names = set(kind.__annotations__)
     check(found.keys() == names, what, sorted(map(str, found)), f"the fields {sorted(names)}")
     return found
+
+
+def _names(kind: type) -> AbstractSet[str]:
+    return kind.__annotations__.keys()
+
+
+_FIELDS = {1: _names(Manifest) - {"rows"}, 2: _names(Manifest)}
+"""By number of the format."""

@@ -70,12 +70,21 @@ def plan(image: Path, durable: Mapping[str, FileEntry]) -> Plan:
 
     """
     tables = sorted(image.glob("*.sst"))
-    others = sorted(path for path in image.iterdir() if path.suffix != ".sst" and path.suffix != ".log")
+    others = sorted(path for path in image.iterdir() if _is_inline(path))
     return Plan(
         new=tuple(path for path in tables if path.name not in durable),
         reused=tuple(durable[path.name] for path in tables if path.name in durable),
         inline=tuple(others),
     )
+
+
+def _is_inline(path: Path) -> bool:
+    """Tell whether a restore needs a file, as part of the manifest.
+
+    Not RocksDB's empty log, nor its record of the options: a table is opened with options of our own, and RocksDB looks
+    at the record only if it is asked to.
+    """
+    return path.suffix not in {".sst", ".log"} and not path.name.startswith("OPTIONS-")
 
 
 def claim(catalog: Catalog, origin: Origin, files: Iterable[FileEntry], at: datetime) -> None:
@@ -102,7 +111,8 @@ def claim(catalog: Catalog, origin: Origin, files: Iterable[FileEntry], at: date
         reused_files=0,
         seconds=Seconds(0, 0, 0, 0, 0),
     )
-    catalog.write(_manifest(origin, CLAIM, at, epoch=0, groups={}, files=tuple(files), inline={}, stats=nothing))
+    claimed = _manifest(origin, CLAIM, at, epoch=0, groups={}, rows={}, files=tuple(files), inline={}, stats=nothing)
+    metrics.claimed(origin.step_id, catalog.write(claimed).stats)
 
 
 def publish(
@@ -144,8 +154,8 @@ def publish(
             sent = list(pool.map(lambda path: _send(catalog.storage, origin, path), todo.new))
     files = (*(one.entry for one in sent), *todo.reused)
     stats = Stats(
-        rows=frozen.rows,
-        live_bytes=frozen.live_bytes,
+        rows=sum(frozen.rows.values()),
+        live_bytes=sum(entry.size for entry in files),
         changed_bytes=frozen.changed_bytes,
         uploaded_bytes=sum(one.entry.size for one in sent),
         uploaded_files=len(sent),
@@ -159,10 +169,19 @@ def publish(
             publish=time.perf_counter() - began,
         ),
     )
-    manifest = _manifest(
-        origin, frozen.version, at, epoch=epoch, groups=frozen.groups, files=files, inline=inline, stats=stats
+    manifest = catalog.write(
+        _manifest(
+            origin,
+            frozen.version,
+            at,
+            epoch=epoch,
+            groups=frozen.groups,
+            rows=frozen.rows,
+            files=files,
+            inline=inline,
+            stats=stats,
+        )
     )
-    catalog.write(manifest)
     _report(manifest)
     return manifest
 
@@ -207,6 +226,7 @@ def _manifest(
     *,
     epoch: int,
     groups: Mapping[int, int],
+    rows: Mapping[int, int],
     files: tuple[FileEntry, ...],
     inline: Mapping[str, bytes],
     stats: Stats,
@@ -226,6 +246,7 @@ def _manifest(
         worker_index=origin.worker_index,
         worker_count=origin.worker_count,
         groups=dict(groups),
+        rows=dict(rows),
         files=files,
         inline=dict(inline),
         states={"logic": {"id": STATE, "kind": "logic", "codec": origin.codec, "ttl": None}},
@@ -239,9 +260,10 @@ def _report(manifest: Manifest) -> None:
     metrics.published(manifest.step_id, stats)
     logger.info(
         "published step=%s store=%s version=%d epoch=%d rows=%d live_bytes=%d changed_bytes=%d uploaded_bytes=%d "
-        "uploaded_files=%d reused_bytes=%d reused_files=%d flush=%.3f freeze=%.3f hash=%.3f upload=%.3f publish=%.3f",
+        "uploaded_files=%d reused_bytes=%d reused_files=%d manifest_bytes=%d "
+        "flush=%.3f freeze=%.3f hash=%.3f upload=%.3f publish=%.3f",
         *(manifest.step_id, manifest.store_id, manifest.version, manifest.epoch),
         *(stats.rows, stats.live_bytes, stats.changed_bytes, stats.uploaded_bytes, stats.uploaded_files),
-        *(stats.reused_bytes, stats.reused_files),
+        *(stats.reused_bytes, stats.reused_files, stats.manifest_bytes),
         *(seconds.flush, seconds.freeze, seconds.hash, seconds.upload, seconds.publish),
     )

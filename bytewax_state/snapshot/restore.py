@@ -50,6 +50,8 @@ class Restored:
     table: Table
     durable: Mapping[str, FileEntry]
     """Local name to entry, of the inherited files."""
+    rows: Mapping[int, int | None]
+    """Key group to the number of its keys that have a state; `None`: nobody counted them."""
     origin: Origin
     """The new store's, with its ancestors."""
 
@@ -240,7 +242,12 @@ def restore(
         except BaseException:
             table.close()
             raise
-    return Restored(table, {entry.local: entry for entry in base.manifest.files}, origin)
+    return Restored(table, {entry.local: entry for entry in base.manifest.files}, _rows(sources), origin)
+
+
+def _rows(sources: Iterable[Source]) -> dict[int, int | None]:
+    counted = ((source.groups, source.manifest.rows) for source in sources)
+    return {group: None if rows is None else rows[group] for groups, rows in counted for group in groups}
 
 
 def _descend(origin: Origin, parents: Sequence[Manifest], at: datetime) -> Origin:

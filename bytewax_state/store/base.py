@@ -68,8 +68,8 @@ class Frozen:
     version: int
     groups: Mapping[int, int]
     """Owned key group to the version in which its rows last changed; 0: never in this store."""
-    rows: int
-    live_bytes: int
+    rows: Mapping[int, int]
+    """Owned key group to the number of its keys that have a state."""
     changed_bytes: int
     flush_seconds: float
     freeze_seconds: float
@@ -126,9 +126,18 @@ class Slice(ABC, Generic[T]):
         self._table = table
         self._dues: dict[str, int] = {}  # live key -> the timer row it has in the table
 
+    @property
     @abstractmethod
-    def restored(self) -> None:
-        """Note that the table holds rows of an earlier execution."""
+    def rows(self) -> int:
+        """How many keys have a state; exact after a flush."""
+
+    @abstractmethod
+    def restored(self, rows: int | None) -> None:
+        """Note that the table holds rows of an earlier execution.
+
+        :arg rows: Of how many keys; `None`: nobody counted them.
+
+        """
 
     @abstractmethod
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
@@ -262,12 +271,14 @@ class Store(ABC, Generic[T]):
     @abstractmethod
     def _slice(self, group: int) -> Slice[T]: ...
 
-    def add(self, group: int, restored: bool) -> Slice[T]:
+    def add(self, group: int, restored: bool, rows: int | None = None) -> Slice[T]:
         """Take a key group in.
 
         :arg group: Key group; taken in once.
 
         :arg restored: Whether its rows came from a snapshot.
+
+        :arg rows: Of how many keys these are; `None`: nobody counted them.
 
         :returns: Its slice.
 
@@ -275,7 +286,7 @@ class Store(ABC, Generic[T]):
         part = self._slice(group)
         self._slices[group] = part
         if restored:
-            part.restored()
+            part.restored(rows)
         return part
 
     def freeze(self, path: Path) -> Frozen:
@@ -297,8 +308,7 @@ class Store(ABC, Generic[T]):
             path=path,
             version=version,
             groups={group: part.version for group, part in sorted(self._slices.items())},
-            rows=table.rows(),
-            live_bytes=table.live_bytes(),
+            rows={group: part.rows for group, part in sorted(self._slices.items())},
             changed_bytes=changed_bytes,
             flush_seconds=flushed - began,
             freeze_seconds=time.perf_counter() - flushed,

@@ -20,7 +20,12 @@ class HeapSlice(Slice[T]):
 
     __slots__ = ()
 
-    def restored(self) -> None:
+    @property
+    def rows(self) -> int:
+        """See `Slice.rows`."""
+        return len(self.live)
+
+    def restored(self, rows: int | None) -> None:
         """Load every row."""
         for row, value in self._table().scan(*value_range(self.group, STATE)):
             self._read(parse_value_key(row)[2], value)

@@ -140,8 +140,10 @@ def _lay_out(blocks: BlockBasedOptions) -> None:
 
 def _keep_small(options: Options) -> None:
     """Bound what is not rows: the manifest is part of every snapshot, and nobody reads the log."""
-    options.set_max_manifest_file_size(64 * KIB)
-    options.set_manifest_preallocation_size(64 * KIB)
+    # A manifest is a log of all changes to the set of files. Behind the bound RocksDB begins a new one, which names the
+    # files that there are: that takes no longer than to snapshot one that has grown.
+    options.set_max_manifest_file_size(2 * KIB)
+    options.set_manifest_preallocation_size(4 * KIB)
     options.set_keep_log_file_num(1)
     options.set_max_log_file_size(MIB)
     options.set_stats_dump_period_sec(0)

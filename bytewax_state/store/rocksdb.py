@@ -22,7 +22,7 @@ class RocksDBSlice(Slice[T]):
     object that was used since the last sweep gets a second chance.
     """
 
-    __slots__ = ("_capacity", "_in_table", "_limit", "_missed", "_spilled", "_used")
+    __slots__ = ("_capacity", "_count", "_in_table", "_limit", "_missed", "_spilled", "_stored", "_used")
 
     def __init__(
         self,
@@ -58,10 +58,19 @@ class RocksDBSlice(Slice[T]):
         self._spilled = spilled
         self._used: set[str] = set()
         self._in_table = False  # whether a key that is neither live nor changed may have a row
+        self._stored: set[str] = set()  # live and changed keys that have a row, of this state or an older one
+        self._count = 0  # keys that have a row
 
-    def restored(self) -> None:
-        """Leave the rows where they are."""
+    @property
+    def rows(self) -> int:
+        """See `Slice.rows`."""
+        return self._count
+
+    def restored(self, rows: int | None) -> None:
+        """Leave the rows where they are; count them if nobody did."""
         self._in_table = True
+        keys = value_range(self.group, STATE)
+        self._count = sum(1 for _ in self._table().scan_keys(*keys)) if rows is None else rows
         self.timer_rows.restored()
 
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
@@ -146,8 +155,25 @@ class RocksDBSlice(Slice[T]):
         self._in_table = self._in_table or bool(gone)
         return len(gone)
 
+    def _read(self, key: str, row: bytes) -> None:
+        super()._read(key, row)
+        self._stored.add(key)
+
+    def _written(self, key: str, data: bytes) -> Iterator[Row]:
+        if key not in self._stored:
+            self._stored.add(key)
+            self._count += 1
+        return super()._written(key, data)
+
+    def _deleted(self, key: str) -> Iterator[Row]:
+        if key in self._stored:
+            self._stored.remove(key)
+            self._count -= 1
+        return super()._deleted(key)
+
     def _forget(self, key: str) -> None:
         del self.live[key]
+        self._stored.discard(key)
         self._dues.pop(key, None)
         self.changed.discard(key)
         due = self.timers.drop(key)

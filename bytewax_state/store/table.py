@@ -209,22 +209,6 @@ class Table:
             shutil.rmtree(folder, ignore_errors=True)
         return count
 
-    def rows(self) -> int:
-        """Estimate how many rows there are; one that changed lately counts twice.
-
-        :returns: Rows.
-
-        """
-        return self._property("rocksdb.estimate-num-keys")
-
-    def live_bytes(self) -> int:
-        """Say how large the files of the table are, rows included that compaction has yet to drop.
-
-        :returns: Bytes; what is still in memory does not count.
-
-        """
-        return self._property("rocksdb.live-sst-files-size")
-
     def close(self) -> None:
         """Let go of the table and of its lock; what is not in a checkpoint may be lost.
 
@@ -244,10 +228,6 @@ class Table:
             # It closes all the same: it only did not flush what is in memory.
             if not str(error).startswith("Shutdown in progress"):
                 raise _ours(error, self._path) from error
-
-    def _property(self, name: str) -> int:
-        with self._opened() as db:
-            return db.property_int_value(name) or 0
 
     def _cursor(self, begin: bytes, end: bytes) -> "_Cursor":
         with self._opened() as db:

@@ -19,8 +19,9 @@ from bytewax_state.errors import (
     UsageError,
 )
 from bytewax_state.signing import DIGEST, UNSIGNED
+from bytewax_state.snapshot.envelope import FORMAT, MAGIC
 from bytewax_state.snapshot.layout import parse_manifest_name
-from bytewax_state.snapshot.manifest import MAGIC, name_of
+from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.ref import is_ref
 from tests.fuzz import commands
 from tests.fuzz.damage import Input, altered
@@ -192,7 +193,11 @@ def _errors(name: str, data: bytes | None) -> Iterator[Allowed]:
     at = parse_manifest_name(name)
     if data is not None:
         yield SnapshotCorruptError, name
-        if at is not None and data.startswith(MAGIC) and data[len(MAGIC) : len(MAGIC) + 2] != b"\0\1":
+        if (
+            at is not None
+            and data.startswith(MAGIC)
+            and int.from_bytes(data[len(MAGIC) : len(MAGIC) + 2], "big") > FORMAT
+        ):
             yield IncompatibleError, name
     elif at is None:
         yield SnapshotMissingError, name

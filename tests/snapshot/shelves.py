@@ -31,6 +31,7 @@ _MANIFEST = Manifest(
     worker_index=0,
     worker_count=1,
     groups={},
+    rows={},
     files=(),
     inline={},
     states={},
@@ -72,6 +73,7 @@ def manifest(
         version=version,
         created_at=created_at,
         groups=changes,
+        rows=dict.fromkeys(changes, 0),
         files=tuple(entries),
         ancestors=tuple(store(letter) for letter in ancestors),
     )

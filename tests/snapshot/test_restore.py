@@ -20,6 +20,7 @@ from bytewax_state.snapshot.storage import Storage, open_storage
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.base import Store
 from bytewax_state.store.heap import HeapStore
+from bytewax_state.store.rocksdb import RocksDBStore
 from bytewax_state.store.table import Memory, Table
 from tests.contracts.store_contract import Box, BoxRows, contents, put
 from tests.faults import FaultyStorage
@@ -29,10 +30,17 @@ GROUPS = 8
 MEMORY = Memory.of(8 << 20)
 
 
+def open_store(table: Callable[[], Table], capacity: int | None) -> Store[Box]:
+    """Make a heap store, or a RocksDB store that keeps so many objects live."""
+    if capacity is None:
+        return HeapStore(BoxRows(), table)
+    return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None)
+
+
 class Writer:
     """One execution of a step on one worker, without Bytewax."""
 
-    def __init__(self, folder: Path, index: int, refs: list[Ref], keep: int = 100) -> None:
+    def __init__(self, folder: Path, index: int, refs: list[Ref], keep: int = 100, capacity: int | None = None) -> None:
         self.storage: Storage = open_storage(str(folder / "snapshots"), {}, 4)
         self.catalog = Catalog(self.storage)
         self.origin = Origin(
@@ -55,13 +63,14 @@ class Writer:
             self.done = restore(self.catalog, self.space.root, self.space.live, self.origin, refs, MEMORY, NOW, 4)
             table = self.done.table
             self.origin = self.done.origin
-            self.store: Store[Box] = HeapStore(BoxRows(), lambda: table)
+            self.store: Store[Box] = open_store(lambda: table, capacity)
         else:
             claim(self.catalog, self.origin, (), NOW)
-            self.store = HeapStore(BoxRows(), lambda: Table.open(self.space.live, MEMORY, create=True))
+            self.store = open_store(lambda: Table.open(self.space.live, MEMORY, create=True), capacity)
         inherited = self.done.durable if self.done else {}
         self.history = History(self.catalog, self.space, self.origin, inherited, self.settings, self.now)
-        self.parts = {group: self.store.add(group, restored=True) for group in sorted(self.refs)}
+        rows = self.done.rows if self.done else {}
+        self.parts = {group: self.store.add(group, True, rows[group]) for group in sorted(self.refs)}
 
     def now(self) -> datetime:
         """Tell the time: an hour passes from one version to the next."""
