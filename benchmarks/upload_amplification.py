@@ -56,6 +56,9 @@ class Line:
     epochs: int
     changed_bytes: int
     uploaded_bytes: int
+    """Files and manifests."""
+    manifest_bytes: int
+    """Of these, the manifests."""
     amplification: float
     live_bytes: int
     """At the end."""
@@ -96,8 +99,9 @@ def measure(job: Job, folder: Path) -> Line:
 
 def _line(job: Job, manifests: list[Manifest]) -> Line:
     stats = [manifest.stats for manifest in manifests]
-    changed, uploaded = (sum(getattr(one, name) for one in stats) for name in ("changed_bytes", "uploaded_bytes"))
-    shares = [one.uploaded_bytes / one.live_bytes for one in stats]
+    uploads = [one.uploaded_bytes + one.manifest_bytes for one in stats]
+    changed, uploaded = sum(one.changed_bytes for one in stats), sum(uploads)
+    shares = [upload / one.live_bytes for upload, one in zip(uploads, stats, strict=True)]
     return Line(
         case="upload_amplification",
         backend=job.backend,
@@ -105,6 +109,7 @@ def _line(job: Job, manifests: list[Manifest]) -> Line:
         epochs=len(stats),
         changed_bytes=changed,
         uploaded_bytes=uploaded,
+        manifest_bytes=sum(one.manifest_bytes for one in stats),
         amplification=round(uploaded / changed, 3),
         live_bytes=stats[-1].live_bytes,
         median_upload=round(median(shares), 4),

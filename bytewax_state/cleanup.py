@@ -13,6 +13,7 @@ from bytewax_state.errors import SnapshotMissingError, UsageError
 from bytewax_state.snapshot import garbage
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
 from bytewax_state.snapshot.garbage import Plan
+from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.survey import Roots, Survey, is_of, named_files, read_roots
 
 
@@ -22,12 +23,12 @@ class Garbage:
 
     plan: Plan
     sizes: Mapping[str, int | None]
-    """Bytes of each file; `None` if it is gone already."""
+    """Bytes of each manifest and file; `None` if it is gone already."""
 
     @property
     def bytes(self) -> int:
-        """Bytes of all files."""
-        return sum(self.sizes[name] or 0 for name in self.plan.files)
+        """Bytes of all manifests and files."""
+        return sum(self.sizes[name] or 0 for name in (*self.plan.manifests, *self.plan.files))
 
 
 def plan(
@@ -110,10 +111,11 @@ def _plan(survey: Survey, roots: Roots, flows: Collection[str], min_age: timedel
     prefixes = wanted.union(prefix for prefix in survey.catalog.steps() if is_of(prefix, flows))
     steps = [survey.catalog.step(prefix) for prefix in sorted(prefixes)]
     plans = [(step, garbage.plan(step, roots.of(step), min_age, now)) for step in steps]
-    return [Garbage(todo, _sizes(survey, step, todo.files)) for step, todo in plans if todo]
+    return [Garbage(todo, _sizes(survey, step, todo)) for step, todo in plans if todo]
 
 
-def _sizes(survey: Survey, step: StepCatalog, names: Iterable[str]) -> dict[str, int | None]:
-    """Tell the sizes of files; of those that a manifest names, it tells."""
+def _sizes(survey: Survey, step: StepCatalog, todo: Plan) -> dict[str, int | None]:
+    """Tell the sizes of what goes; of files that a manifest names, it tells."""
     told: dict[str, int | None] = {name: entry.size for name, entry in named_files(step).items()}
-    return told | survey.ask([name for name in names if name not in told], survey.storage.size)
+    told |= {name_of(manifest): manifest.stats.manifest_bytes for manifest in step.manifests()}
+    return told | survey.ask([name for name in todo.files if name not in told], survey.storage.size)

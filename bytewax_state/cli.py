@@ -156,8 +156,9 @@ def list_(
 ) -> None:
     """List flows, steps, stores and versions.
 
-    Of each version: the epoch whose state it is, its age, how many rows it has (an estimate), their bytes, and how many
-    bytes of files were uploaded for it and how many were there already. With --json, always all versions.
+    Of each version: the epoch whose state it is, its age, how many keys have a state in it (its rows), how many bytes
+    its files have, how many bytes were uploaded for it (files and the manifest), and how many were there already.
+    With --json, always all versions.
 
     For example:
 

@@ -32,7 +32,7 @@ SOON = 1.0
 _WIDE = 1000
 """Columns where there is no terminal: nothing is wrapped or cut."""
 
-_LONG = ("groups", "files", "inline", "states", "hash", "names")
+_LONG = ("groups", "rows", "files", "inline", "states", "hash", "names")
 """Fields of a manifest that only `show` shows."""
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
@@ -87,7 +87,7 @@ def garbage_objects(garbage: Garbage, deleted: bool) -> Iterator[dict[str, Any]]
     """
     plan = garbage.plan
     for name in plan.manifests:
-        yield {"name": name, "deleted": deleted}
+        yield {"name": name, "size": garbage.sizes[name], "deleted": deleted}
     for name in plan.files:
         yield {"name": name, "size": garbage.sizes[name], "deleted": deleted}
     sums = {"manifests": len(plan.manifests), "files": len(plan.files), "bytes": garbage.bytes}
@@ -108,10 +108,11 @@ def step_text(step: StepCatalog, now: datetime, every_version: bool) -> str:
     """
     manifests = list(step.manifests())
     files = {entry.path: entry.size for manifest in manifests for entry in manifest.files}
+    size = sum(files.values()) + sum(manifest.stats.manifest_bytes for manifest in manifests)
     title = manifests[0].step_id if manifests else step.prefix
     sums = (
         f"{_count(len(step.stores), 'store')}, {_count(len(manifests), 'version')}, "
-        f"{_count(len(files), 'file')}, {size_text(sum(files.values()))}"
+        f"{_count(len(files), 'file')}, {size_text(size)}"
     )
     table = _table("store", ">version", ">epoch", ">age", ">rows", ">live", ">uploaded", ">reused")
     for shelf in step.stores.values():
@@ -129,9 +130,13 @@ def _rows(shelf: Shelf, now: datetime, every_version: bool) -> Iterator[tuple[st
     for manifest in shelf.manifests.values() if every_version else [newest]:
         stats = manifest.stats
         version = f"{manifest.version} (claim)" if manifest.version == CLAIM else str(manifest.version)
-        sizes = (stats.live_bytes, stats.uploaded_bytes, stats.reused_bytes)
+        sizes = (stats.live_bytes, stats.uploaded_bytes + stats.manifest_bytes, stats.reused_bytes)
         epoch, age = str(manifest.epoch), age_text(manifest.created_at, now)
-        yield (shelf.store_id, version, epoch, age, str(stats.rows), *map(size_text, sizes))
+        yield (shelf.store_id, version, epoch, age, _rows_text(manifest), *map(size_text, sizes))
+
+
+def _rows_text(manifest: Manifest) -> str:
+    return f"{'' if manifest.rows is not None else '~'}{manifest.stats.rows}"
 
 
 def manifest_text(manifest: Manifest, now: datetime) -> str:
@@ -156,8 +161,9 @@ def manifest_text(manifest: Manifest, now: datetime) -> str:
         "backend": f"{manifest.backend}, worker {manifest.worker_index} of {manifest.worker_count}",
         "writer": ", ".join(f"{package} {number}" for package, number in manifest.writer.items()),
         "key groups": f"{len(manifest.groups)} of {manifest.key_groups} (hash {manifest.hash}, names {manifest.names})",
-        "rows": f"about {stats.rows}, {size_text(stats.live_bytes)} live, {size_text(stats.changed_bytes)} changed",
-        "uploaded": f"{_count(stats.uploaded_files, 'file')}, {size_text(stats.uploaded_bytes)}",
+        "rows": f"{_rows_text(manifest)}, {size_text(stats.live_bytes)} live, {size_text(stats.changed_bytes)} changed",
+        "uploaded": f"{_count(stats.uploaded_files, 'file')}, {size_text(stats.uploaded_bytes)}; "
+        f"this manifest, {size_text(stats.manifest_bytes)}",
         "reused": f"{_count(stats.reused_files, 'file')}, {size_text(stats.reused_bytes)}",
         "seconds": ", ".join(f"{phase} {seconds:.3f}" for phase, seconds in asdict(stats.seconds).items()),
         "states": ", ".join(

@@ -123,6 +123,7 @@ def test_uploads_are_those_of_the_manifests(backend: Backend, tmp_path: Path) ->
     assert line.epochs == 5
     assert 5 * 200 * 200 < line.changed_bytes < 5 * 200 * 300
     assert line.amplification == round(line.uploaded_bytes / line.changed_bytes, 3) < 4
+    assert 0 < line.manifest_bytes < line.uploaded_bytes
     assert line.median_upload <= line.largest_upload < 1
 
 

@@ -16,6 +16,7 @@ from typer.main import get_command
 from typer.testing import CliRunner
 
 from bytewax_state.cli import World, app
+from bytewax_state.metrics import UPLOADED_BYTES
 from bytewax_state.signing import read_keys
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import is_store_id
@@ -25,7 +26,7 @@ from tests.snapshot.shelves import manifest, named, store
 from tests.test_survey import predicates
 
 ROOT = Path(__file__).parent.parent
-LONG = {"groups", "files", "inline", "states", "hash", "names"}
+LONG = {"groups", "rows", "files", "inline", "states", "hash", "names"}
 
 
 @pytest.fixture
@@ -134,6 +135,45 @@ def test_a_name_cannot_do_anything_to_a_terminal(shop: Shop) -> None:
     assert json.loads(shop.cli("list", "--json").stdout)["flow_id"] == "a\x1b[31mb"
 
 
+@pytest.mark.parametrize("steps", ["s", "st"])
+def test_every_byte_in_the_storage_was_told(steps: str, shop: Shop) -> None:
+    """By the metrics, and by a list for programs, in which a version's manifest, or a claim, is beside its files."""
+    before = uploaded()
+    shop.run(1, 2, 1, steps=steps)
+    shop.run(3, 1, steps=steps)
+    there = sum(map(len, shop.objects().values()))
+    stats = [line["stats"] for line in shop.lines("list")]
+    assert sum(one["uploaded_bytes"] + one["manifest_bytes"] for one in stats) == there
+    assert uploaded() - before == there
+
+
+def uploaded() -> float:
+    """Read the metric, of all steps."""
+    samples = [sample for metric in UPLOADED_BYTES.collect() for sample in metric.samples]
+    return sum(sample.value for sample in samples if sample.name == "bytewax_state_uploaded_bytes_total")
+
+
+def test_people_see_what_a_version_brought_with_its_manifest(shop: Shop) -> None:
+    """Which is most of it, where little changed."""
+    shop.lay(manifest("a1", "a1"), manifest("a2", "a1"))
+    (row,) = rows(shop.cli("list").stdout)
+    size = len(shop.catalog.storage.get(name_of(manifest("a2"))))
+    assert row[-4:] == [str(size), "B", "0", "B"]
+    total = sum(map(len, shop.objects().values()))
+    assert f"1 store, 2 versions, 1 file, {total} B" in shop.cli("list").stdout
+    assert f"this manifest, {size} B" in shop.cli("show", store("a")).stdout
+
+
+def test_rows_that_nobody_counted_are_marked(shop: Shop) -> None:
+    """Those of a manifest of format 1 are an estimate."""
+    old = (ROOT / "tests" / "data" / "format-1.manifest").read_bytes()
+    name = "access log/steps/access log.hits.window.stateful_batch/20261124T081500123456Z-w001-ab12cd34"
+    shop.catalog.storage.put(f"{name.replace(' ', '%20')}/000000000007.manifest", old)
+    (row,) = rows(shop.cli("list").stdout)
+    assert "~1000000" in row
+    assert "~1000000, " in shop.cli("show", row[0]).stdout
+
+
 # show
 
 
@@ -145,6 +185,7 @@ def test_a_version_is_shown_with_all_its_fields(used: Shop) -> None:
     assert one.inline
     assert line["inline"] == {name: len(data) for name, data in one.inline.items()}
     assert {int(group): version for group, version in line["groups"].items()} == one.groups
+    assert {int(group): rows for group, rows in line["rows"].items()} == one.rows
     assert [(file["path"], file["size"], file["sha256"]) for file in line["files"]] == [
         (entry.path, entry.size, entry.sha256) for entry in one.files
     ]
