@@ -122,8 +122,8 @@ def _causes(ex: BaseException | None) -> Iterator[BaseException]:
 
 def _raise(wanted: int) -> None:
     """Raise the soft limit, and never lower it."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = limits()[1]
-    if soft != resource.RLIM_INFINITY and soft < min(wanted, most):
+    soft, most = limits()
+    if soft < min(wanted, most):
+        hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
         with suppress(OSError, ValueError):  # a system may have a lower one that it does not tell
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))

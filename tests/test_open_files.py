@@ -7,10 +7,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import fsspec
 import pytest
 from bytewax.recovery import init_db_dir
+from fsspec.implementations.local import LocalFileSystem
 
+from bytewax_state.errors import StorageError
 from bytewax_state.open_files import FIXED, LEAST, MOST, remedy
+from bytewax_state.snapshot.storage import open_storage
 
 
 def limited(soft: int, hard: int, script: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -178,3 +182,20 @@ def test_a_limit_that_a_driver_tells_of_is_named() -> None:
         error.__cause__ = OSError(number, os.strerror(number))
         assert said in (remedy(error) or "")
     assert remedy(OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))) is None
+
+
+class Exhausted(LocalFileSystem):
+    """A driver that has an error of its own for what the system says."""
+
+    protocol = "exhausted"
+
+    def __init__(self, **options: object) -> None:
+        msg = "no connection"
+        raise RuntimeError(msg) from OSError(errno.EMFILE, os.strerror(errno.EMFILE))
+
+
+def test_a_driver_that_cannot_begin_for_want_of_open_files_is_not_set_up_wrongly() -> None:
+    """To change the settings would not help."""
+    fsspec.register_implementation("exhausted", Exhausted, clobber=True)
+    with pytest.raises(StorageError, match="ulimit -n"):
+        open_storage("exhausted://bucket/snapshots", {}, 1)

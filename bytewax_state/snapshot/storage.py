@@ -275,9 +275,10 @@ def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
         fs, root = url_to_fs(uri, **{**options, **fixed})
     except Exception as ex:  # noqa: BLE001  # a driver may raise anything
         text = hide(str(ex))
-        todo = open_files.remedy(ex) or "check it and BYTEWAX_STATE_STORAGE_OPTIONS"
+        remedy = open_files.remedy(ex)
+        todo = remedy or "check it and BYTEWAX_STATE_STORAGE_OPTIONS"
         msg = f"BYTEWAX_STATE_URI is {shown}, and its driver says: {text}; {todo}"
-        kind = StorageError if isinstance(ex, OSError) else ConfigError
+        kind = StorageError if remedy or isinstance(ex, OSError) else ConfigError
         raise kind(msg) from (ex if text == str(ex) else None)
     if scheme == "memory":
         return Memory(fs, root, shown, threads, hide)
