@@ -87,8 +87,9 @@ def splitter(key_groups: int) -> Callable[[Iterable[tuple[str, T]]], dict[int, l
 
     :arg key_groups: Number of key groups.
 
-    :returns: Function from `(key, value)` items to key group to its items, in their order. It raises what `group_of`
-        raises.
+    :returns: Function from `(key, value)` items to key group to its items, in their order. A key of a subclass of `str`
+        becomes a `str`, as it would in Bytewax, and before anything asks the subclass what it is equal to. It raises
+        what `group_of` raises.
 
     :raises ConfigError: If there are not as many names.
 
@@ -96,10 +97,12 @@ def splitter(key_groups: int) -> Callable[[Iterable[tuple[str, T]]], dict[int, l
     _check(key_groups)
 
     def split(items: Iterable[tuple[str, T]]) -> dict[int, list[tuple[str, T]]]:
-        crc32, encode = zlib.crc32, str.encode
+        crc32, encode, plain = zlib.crc32, str.encode, str.__str__
         by_group: dict[int, list[tuple[str, T]]] = {}
         for item in items:
-            key, _ = item
+            key, value = item
+            if type(key) is not str:
+                item = plain(key), value  # noqa: PLW2901  # another name would cost each item an assignment
             group = crc32(encode(key)) % key_groups
             if group in by_group:
                 by_group[group].append(item)

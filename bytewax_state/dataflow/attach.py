@@ -225,7 +225,7 @@ def _is_item(item: Any) -> bool:
     if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
         return False
     try:
-        item[0].encode()
+        str.encode(item[0])
     except UnicodeEncodeError:
         return False
     return True

@@ -4,7 +4,7 @@ Owns the order of calls that each logic of a user gets, as Bytewax would make th
 It does not own the logics (a slice of the store does) nor snapshots (the worker's step). Called by Bytewax.
 """
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 from datetime import datetime, timezone
 from typing import Any
 
@@ -161,16 +161,15 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
                     _check_emit(emit)
                 for item in emit:
                     out.append((key, item))
-                if done is False:
+                if done is False or not _checked(done):
                     if rows.wakes:
                         method = "notify_at"
                         due = logic.notify_at()
                         # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
                         if due is not None:
-                            timers.set(key, _checked(due), now)
+                            timers.set(key, _plain(due), now)
                         method = "on_batch"
                 else:
-                    _check_done(done)
                     del live[key]
                     timers.drop(key)
         except Exception as ex:
@@ -212,9 +211,9 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
     def _call(self, part: Slice[Logic], key: str, logic: Logic, method: str, out: Out) -> bool:
         """Call a logic; return whether it stays."""
         try:
-            emit, done = getattr(logic, method)()
+            emit, complete = getattr(logic, method)()
             _check_emit(emit)
-            _check_done(done)
+            done = _checked(complete)
         except Exception as ex:
             raise self._error(key, method) from ex
         out.extend((key, item) for item in emit)
@@ -229,7 +228,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
     def _due(self, key: str, logic: Logic) -> datetime | None:
         try:
             due = logic.notify_at()
-            return None if due is None else _checked(due)
+            return None if due is None else _plain(due)
         except Exception as ex:
             raise self._error(key, "notify_at") from ex
 
@@ -249,20 +248,33 @@ def _gathered(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
 
 
 def _check_emit(emit: object) -> None:
-    if isinstance(emit, str) or not isinstance(emit, Sequence):
+    """Refuse what Bytewax refuses: it takes whatever has items by their number, except a `str` and a `dict`."""
+    if isinstance(emit, (str, dict)) or not hasattr(type(emit), "__getitem__"):
         msg = f"`emit` was not a `list`; got a `{type(emit).__name__}` instead"
         raise TypeError(msg)
 
 
-def _checked(due: Any) -> datetime:
-    """Refuse what Bytewax does not take either, but would name no key of the user's for."""
+def _plain(due: Any) -> datetime:
+    """Make a time plain, as Bytewax does: a subclass may compare and subtract in ways of its own.
+
+    :raises TypeError: If Bytewax does not take it either, but would name no key of the user's for it.
+
+    """
+    if type(due) is datetime and due.tzinfo is UTC:
+        return due
     if not isinstance(due, datetime) or due.tzinfo != UTC:
         msg = f"`notify_at` was not a `datetime` in `timezone.utc` or `None`; got {due!r} instead"
         raise TypeError(msg)
-    return due
+    return datetime.combine(datetime.date(due), datetime.time(due), UTC)
 
 
-def _check_done(done: object) -> None:
-    if not isinstance(done, bool):
+def _checked(done: Any) -> bool:
+    """Make an answer plain, as Bytewax does: it takes the `bool_` of numpy 1 too.
+
+    :raises TypeError: If Bytewax does not take it.
+
+    """
+    if not isinstance(done, bool) and (type(done).__module__, type(done).__name__) != ("numpy", "bool_"):
         msg = f"`is_complete` was not a `bool`; got a `{type(done).__name__}` instead"
         raise TypeError(msg)
+    return bool(done)
