@@ -119,7 +119,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             execution before.
 
         """
-        return None if self._slice is None else self._slice.next_due()
+        return None if self._slice is None else self._slice.next_due(self._worker.now)
 
     def snapshot(self) -> bytes:
         """Freeze and publish the store, if this group is the first to ask since it changed.

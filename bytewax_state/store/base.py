@@ -17,7 +17,8 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
 from bytewax_state.keygroups import timer_key, value_key
 from bytewax_state.store.table import Table
-from bytewax_state.store.timers import TimerRows, Timers, from_microseconds, to_microseconds
+from bytewax_state.store.timer_rows import TimerRows
+from bytewax_state.store.timers import Timers, from_microseconds, to_microseconds
 
 T = TypeVar("T")
 
@@ -164,13 +165,15 @@ class Slice(ABC, Generic[T]):
 
         """
 
-    def next_due(self) -> datetime | None:
+    def next_due(self, now: Callable[[], datetime]) -> datetime | None:
         """Say when a timer is due next.
+
+        :arg now: Tells the time.
 
         :returns: Time; a lower bound. `None`: never.
 
         """
-        live, spilled = self.timers.next(), self.timer_rows.next
+        live, spilled = self.timers.next(now), self.timer_rows.next(now)
         if live is None or spilled is None:
             return live or spilled
         return min(live, spilled)
@@ -235,7 +238,8 @@ class Slice(ABC, Generic[T]):
         self.live[key] = self._rows.load(key, data)
         if due_us is not None:
             self._dues[key] = due_us
-            self.timers.restore(key, from_microseconds(due_us))
+            due = from_microseconds(due_us)
+            self.timers.restore(key, due, self.timer_rows.taken(key, due))
 
 
 def _parse(row: bytes) -> tuple[int | None, bytes]:

@@ -176,9 +176,9 @@ class RocksDBSlice(Slice[T]):
         self._stored.discard(key)
         self._dues.pop(key, None)
         self.changed.discard(key)
-        due = self.timers.drop(key)
+        until, due = self.timers.until(key), self.timers.drop(key)
         if due is not None:
-            self.timer_rows.added(due)
+            self.timer_rows.added(key, due, until)
 
 
 class RocksDBStore(Store[T]):

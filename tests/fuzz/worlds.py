@@ -108,7 +108,7 @@ def restore(job: Job, uri: str, root: Path, refs: Mapping[int, object], groups: 
 def _look(logic: GroupLogic) -> tuple[dict[str, State], datetime | None]:
     part = logic._slice
     assert part is not None
-    due = part.next_due()
+    due = part.next_due(logic._worker.now)
     found: dict[str, State] = {}
     for keys in part.walk(lambda item: True):
         found |= {key: part.live[key].snapshot() for key in keys}

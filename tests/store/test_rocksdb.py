@@ -98,7 +98,7 @@ def test_timers_of_spilled_keys_are_served_some_at_a_time(tmp_path: Path) -> Non
     for number in range(2 * WALK + 100):
         put(part, f"k{number}", number, NOW + number % 7 * SECOND)
     served: list[str] = []
-    while (due := part.next_due()) is not None and due <= NOW + 10 * SECOND:
+    while (due := part.next_due(lambda: NOW)) is not None and due <= NOW + 10 * SECOND:
         keys = part.pop_due(NOW + 10 * SECOND)
         assert len(keys) <= WALK + 20
         live = part.fetch(keys)
