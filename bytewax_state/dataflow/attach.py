@@ -88,14 +88,14 @@ def attach_steps(flow: Dataflow, settings: Settings | None, steps: Mapping[str, 
     chosen = dict(steps or {})
     default = Settings() if settings is None else settings
     found = list(_stateful(flow.substeps))
-    _check_steps(flow, chosen, [step.step_id for _, step in found])
-    for siblings, step in found:
+    _check_steps(flow, chosen, [step.step_id for _, step, _ in found])
+    for siblings, step, outer in found:
         if not isinstance(step.builder, _Builder):
             its = _settings_of(step.step_id, chosen, default)
             if its.uri is not None:
                 check_uri(its.uri, its.storage_options)
             _warn_of_pickle(its)
-            _rewrite(flow, siblings, step, its)
+            _rewrite(flow, siblings, step, its, *_calls(outer))
 
 
 def attached(flow: Dataflow) -> list[Workers]:
@@ -106,7 +106,7 @@ def attached(flow: Dataflow) -> list[Workers]:
     :returns: One for each attached core step, whoever attached it.
 
     """
-    return [step.builder.workers for _, step in _stateful(flow.substeps) if isinstance(step.builder, _Builder)]
+    return [step.builder.workers for _, step, _ in _stateful(flow.substeps) if isinstance(step.builder, _Builder)]
 
 
 def stateful_steps(flow: Dataflow) -> list[str]:
@@ -117,16 +117,32 @@ def stateful_steps(flow: Dataflow) -> list[str]:
     :returns: Full step ids.
 
     """
-    return [step.step_id for _, step in _stateful(flow.substeps)]
+    return [step.step_id for _, step, _ in _stateful(flow.substeps)]
 
 
-def _stateful(siblings: list[Any]) -> Iterator[tuple[list[Any], Any]]:
-    """Find the stateful core steps, each with the list that it stands in."""
+def _stateful(siblings: list[Any], outer: tuple[Any, ...] = ()) -> Iterator[tuple[list[Any], Any, tuple[Any, ...]]]:
+    """Find the stateful core steps, each with the list that it stands in, and the steps around it, innermost last."""
     for step in list(siblings):
         if isinstance(step, _STATEFUL):
-            yield siblings, step
+            yield siblings, step, outer
         elif not isinstance(step, _Guard):
-            yield from _stateful(step.substeps)
+            yield from _stateful(step.substeps, (*outer, step))
+
+
+def _calls(outer: tuple[Any, ...]) -> tuple[bool, bool]:
+    """Tell whether the logics of a step may have a `notify_at`, and an `on_eof`, that do anything.
+
+    That is known only where an operator of Bytewax's own makes logics of its own class. A user's builder may return
+    another class for each state, and an object may get a method that its class lacks.
+    """
+    if len(outer) < 2 or type(outer[-1]) is not _class_of("stateful"):
+        return True, True
+    operator = type(outer[-2])
+    if operator is _class_of("stateful_flat_map"):
+        return False, False
+    if operator is _class_of("join"):
+        return False, outer[-2].emit_mode == "final"
+    return operator is not _class_of("fold_final"), True
 
 
 def _check_steps(flow: Dataflow, chosen: Mapping[str, Settings], found: list[str]) -> None:
@@ -172,10 +188,12 @@ def _is_within(step_id: str, name: str) -> bool:
     return step_id == name or step_id.startswith(f"{name}.")
 
 
-def _rewrite(flow: Dataflow, siblings: list[Any], step: Any, settings: Settings) -> None:
+def _rewrite(
+    flow: Dataflow, siblings: list[Any], step: Any, settings: Settings, wakes: bool = True, ends: bool = True
+) -> None:
     """Put six core steps around a stateful one, and a builder of ours into it. Its id stays: recovery goes by it."""
     step_id, key_groups = step.step_id, settings.key_groups
-    workers = Workers(Step(flow.flow_id, step_id, settings, step.builder))
+    workers = Workers(Step(flow.flow_id, step_id, settings, step.builder, wakes, ends))
     make = partial(_step, step_id)
     hello = make("hello", op.input, flow=DataflowId(flow.flow_id), source=_Hello(workers, key_groups))
     group = make("group", op.flat_map_batch, up=step.up.stream_id, mapper=_group(key_groups))
@@ -296,7 +314,7 @@ class _Guard(Operator):
     @property
     def substeps(self) -> list[Any]:
         flow: Dataflow = vars(self)["flow"]
-        loose = [step.step_id for _, step in _stateful(flow.substeps) if not isinstance(step.builder, _Builder)]
+        loose = [step.step_id for _, step, _ in _stateful(flow.substeps) if not isinstance(step.builder, _Builder)]
         if loose:
             msg = (
                 f"the stateful steps {loose} of the flow {flow.flow_id!r} came after attach was called, so they are "
@@ -335,6 +353,10 @@ class _HelloPartition(StatelessSourcePartition[_Parcel]):
         return [chunks]
 
 
+def _class_of(operator: str) -> Any:
+    return getattr(getattr(op, operator, None), "_op_cls", None)
+
+
 def _check_seam() -> None:
     """Fail at import, and clearly, on a Bytewax that lacks a private name that is needed here."""
     wanted = {
@@ -345,7 +367,7 @@ def _check_seam() -> None:
         "input": {"step_id", "flow", "source", "down"},
     }
     for name, fields in wanted.items():
-        cls = getattr(getattr(op, name, None), "_op_cls", None)
+        cls = _class_of(name)
         there = {field.name for field in dataclasses.fields(cls)} if cls is not None else set()
         if cls is None or not issubclass(cls, _CoreOperator) or not fields <= there:
             msg = f"this Bytewax has an unknown core operator {name!r}; install bytewax>=0.21.1,<0.22"

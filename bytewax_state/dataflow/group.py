@@ -5,20 +5,18 @@ It does not own the logics (a slice of the store does) nor snapshots (the worker
 """
 
 from collections.abc import Iterable
-from datetime import datetime, timezone
+from datetime import datetime
 from typing import Any
 
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.operators import StatefulBatchLogic
 
-from bytewax_state.dataflow.logics import Logic, overrides_on_eof
+from bytewax_state.dataflow.logics import Logic, error_in, overrides_on_eof, plain_time
 from bytewax_state.dataflow.worker import StepWorker
 from bytewax_state.errors import IncompatibleError
 from bytewax_state.store.base import Slice
 
 Out = list[tuple[str, Any]]
-
-UTC = timezone.utc
 
 
 class Chunk:
@@ -64,15 +62,17 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
         """
         worker = self._worker
         try:
-            part = self._slice
+            part, out = self._slice, []
             if part is None:
                 part = self._wake(values[0].group)
+                # As in Bytewax, what is due when a run resumes comes before the first item.
+                out = self._on_due(part, worker.now())
             worker.epoch = values[-1].epoch
             items = values[0].items if len(values) == 1 else [item for chunk in values for item in chunk.items]
             by_key = {key: [value] for key, value in items}
             if len(by_key) < len(items):
                 by_key = _gathered(items)
-            out = self._on_items(part, by_key)
+            out += self._on_items(part, by_key)
         except BaseException as ex:
             worker.fail(ex)
             raise
@@ -90,9 +90,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             # Still loading: see `notify_at`.
             return [], False
         try:
-            now = worker.now()
-            keys = sorted(part.pop_due(now))
-            return self._emit(self._on_due(part, keys, now)) if keys else ([], False)
+            part.visit(worker.now)
+            return self._emit(self._on_due(part, worker.now()))
         except BaseException as ex:
             worker.fail(ex)
             raise
@@ -147,9 +146,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
 
     def _on_items(self, part: Slice[Logic], by_key: dict[str, list[Any]]) -> Out:
         out: Out = []
-        rows, timers = self._worker.rows, part.timers
-        live = part.fetch(by_key)
-        now = self._worker.now
+        rows, timers, now = self._worker.rows, part.timers, self._worker.now
+        live, wakes = self._fetch(part, by_key, out), rows.wakes
         key, method = "", "on_batch"
         try:
             for key, values in by_key.items():
@@ -162,12 +160,12 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
                 for item in emit:
                     out.append((key, item))
                 if done is False or not _checked(done):
-                    if rows.wakes:
+                    if wakes:
                         method = "notify_at"
                         due = logic.notify_at()
                         # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
                         if due is not None:
-                            timers.set(key, _plain(due), now)
+                            timers.set(key, plain_time(due), now)
                         method = "on_batch"
                 else:
                     del live[key]
@@ -180,29 +178,48 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
         part.settle()
         return out
 
-    def _on_due(self, part: Slice[Logic], keys: list[str], now: datetime) -> Out:
+    def _fetch(self, part: Slice[Logic], by_key: dict[str, list[Any]], out: Out) -> dict[str, Logic]:
+        live = part.fetch(by_key)
+        if late := part.pop_late(self._worker.now):
+            self._notify(part, sorted(late), self._worker.now(), out)
+        return live
+
+    def _on_due(self, part: Slice[Logic], now: datetime) -> Out:
         out: Out = []
-        live = part.fetch(keys)
+        keys = sorted(part.pop_due(now))
+        if keys:
+            part.fetch(keys)
+            self._notify(part, keys, now, out)
+        if part.changed or part.dirty:
+            # A restored logic may have answered something new when it was asked for its time.
+            self._worker.changed = True
+        part.settle()
+        return out
+
+    def _notify(self, part: Slice[Logic], keys: list[str], now: datetime, out: Out) -> None:
         for key in keys:
-            logic = live.get(key)
+            logic = part.live.get(key)
             if logic is None:
                 # The row of a timer whose key went is deleted at the next flush.
                 continue
             part.timers.drop(key)
             if self._call(part, key, logic, "on_notify", out):
-                due = self._due(key, logic)
+                due = self._worker.rows.due(key, logic)
                 if due is not None:
                     part.timers.again(key, due, now)
-        part.settle()
-        return out
 
     def _on_end(self, part: Slice[Logic]) -> Out:
         out: Out = []
-        for keys in part.walk(overrides_on_eof):
+        now = self._worker.now()
+        part.visit_all()
+        # As in Bytewax, what is due by now comes before the end.
+        while (due := part.next_due(lambda: now)) is not None and due <= now:
+            out += self._on_due(part, now)
+        for keys in part.walk(overrides_on_eof) if self._worker.step.ends else ():
             for key in keys:
                 logic = part.live[key]
                 if self._call(part, key, logic, "on_eof", out):
-                    due = self._due(key, logic)
+                    due = self._worker.rows.due(key, logic)
                     if due is not None:
                         part.timers.set(key, due, self._worker.now)
             part.settle()
@@ -225,16 +242,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             part.timers.drop(key)
         return not done
 
-    def _due(self, key: str, logic: Logic) -> datetime | None:
-        try:
-            due = logic.notify_at()
-            return None if due is None else _plain(due)
-        except Exception as ex:
-            raise self._error(key, "notify_at") from ex
-
     def _error(self, key: str, method: str) -> BytewaxRuntimeError:
-        msg = f"error calling `StatefulBatchLogic.{method}` in step {self._worker.step.step_id!r} for key {key!r}"
-        return BytewaxRuntimeError(msg)
+        return error_in(self._worker.step.step_id, key, method)
 
 
 def _gathered(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:
@@ -252,20 +261,6 @@ def _check_emit(emit: object) -> None:
     if isinstance(emit, (str, dict)) or not hasattr(type(emit), "__getitem__"):
         msg = f"`emit` was not a `list`; got a `{type(emit).__name__}` instead"
         raise TypeError(msg)
-
-
-def _plain(due: Any) -> datetime:
-    """Make a time plain, as Bytewax does: a subclass may compare and subtract in ways of its own.
-
-    :raises TypeError: If Bytewax does not take it either, but would name no key of the user's for it.
-
-    """
-    if type(due) is datetime and due.tzinfo is UTC:
-        return due
-    if not isinstance(due, datetime) or due.tzinfo != UTC:
-        msg = f"`notify_at` was not a `datetime` in `timezone.utc` or `None`; got {due!r} instead"
-        raise TypeError(msg)
-    return datetime.combine(datetime.date(due), datetime.time(due), UTC)
 
 
 def _checked(done: Any) -> bool:

@@ -6,7 +6,7 @@ the same. It does not own when: the store decides. Called by the stores, through
 
 import logging
 from collections.abc import Callable
-from datetime import datetime
+from datetime import datetime, timezone
 from typing import Any
 
 from bytewax.errors import BytewaxRuntimeError
@@ -20,7 +20,8 @@ from bytewax_state.likeness import Likeness, compare
 logger = logging.getLogger("bytewax_state")
 
 Logic = StatefulBatchLogic[Any, Any, Any]
-Inner = StatefulLogic[Any, Any, Any]
+
+UTC = timezone.utc
 
 PROBES = 16
 """How many of a step's first spills are rebuilt and serialised again, to see whether they come back the same."""
@@ -29,7 +30,7 @@ PROBES = 16
 class LogicRows:
     """The logics of one step on one worker, as rows."""
 
-    def __init__(self, step_id: str, builder: Callable[[Any], Logic], codec: Codec) -> None:
+    def __init__(self, step_id: str, builder: Callable[[Any], Logic], codec: Codec, wakes: bool) -> None:
         """Init.
 
         :arg step_id: Full id of the core step.
@@ -37,6 +38,8 @@ class LogicRows:
         :arg builder: The step's own builder.
 
         :arg codec: Serialises what `snapshot` returns.
+
+        :arg wakes: Whether a logic of the step may ever want to be notified.
 
         """
         self._step_id = step_id
@@ -48,10 +51,7 @@ class LogicRows:
         self._resident = False
         self._warned = False
         self._clock_floor: datetime | None = None
-        self._inner_builder: Callable[[Any], Inner]
-        self._build_inner = self._rebuild  # one object for all keys
-        self.wakes = False
-        """Whether logics of this step may want to be notified, as one had a `notify_at` of its own."""
+        self.wakes = wakes
 
     def build(self, key: str) -> Logic:
         """Build the logic of a key that has no state.
@@ -97,6 +97,20 @@ class LogicRows:
         self._hold_clock(logic)
         return logic
 
+    def due(self, key: str, item: Logic) -> datetime | None:
+        """See `Rows.due`; asks as Bytewax does.
+
+        :raises BytewaxRuntimeError: If the logic fails, or answers what is no time in UTC.
+
+        """
+        if not self.wakes:
+            return None
+        try:
+            due = item.notify_at()
+            return None if due is None else plain_time(due)
+        except Exception as ex:
+            raise error_in(self._step_id, key, "notify_at") from ex
+
     def spill(self, key: str, item: Logic) -> bytes | None:
         """See `Rows.spill`."""
         if self._resident:
@@ -122,22 +136,7 @@ class LogicRows:
             # Bytewax's own words; it makes this check on the logic of a key, which is ours here.
             msg = "logic must subclass `bytewax.operators.StatefulBatchLogic`"
             raise TypeError(msg)
-        if not self.wakes:
-            self._note_class(logic)
         return logic
-
-    def _note_class(self, logic: Logic) -> None:
-        if type(logic) is not _StatefulLogic:
-            self.wakes = _overrides(logic, StatefulBatchLogic, "notify_at")
-            return
-        # It builds its next one by itself, when one is discarded within a batch.
-        self._inner_builder, logic.builder = logic.builder, self._build_inner
-        self.wakes = _inner_wakes(logic.logic)
-
-    def _rebuild(self, state: Any) -> Inner:
-        inner = self._inner_builder(state)
-        self.wakes = self.wakes or _inner_wakes(inner)
-        return inner
 
     def _snapshot(self, key: str, item: Logic) -> Any:
         try:
@@ -211,21 +210,47 @@ def overrides_on_eof(logic: Logic) -> bool:
     :returns: Whether it has an `on_eof` of its own; the one of a wrapped `StatefulLogic` counts.
 
     """
-    if isinstance(logic, _StatefulLogic):
-        inner = logic.logic
-        assert inner is not None  # or Bytewax would have discarded it
-        return _overrides(inner, StatefulLogic, "on_eof")
-    return _overrides(logic, StatefulBatchLogic, "on_eof")
+    if isinstance(logic, _StatefulLogic) and not _overrides_on_eof(logic, _StatefulLogic):
+        return _overrides_on_eof(logic.logic, StatefulLogic)
+    return _overrides_on_eof(logic, StatefulBatchLogic)
 
 
-def _inner_wakes(inner: Inner | None) -> bool:
-    return _overrides(inner, StatefulLogic, "notify_at")
+def plain_time(due: Any) -> datetime:
+    """Make a time plain, as Bytewax does: a subclass may compare and subtract in ways of its own.
+
+    :arg due: What `notify_at` returned.
+
+    :returns: The same instant.
+
+    :raises TypeError: If Bytewax does not take it either, but would name no key of the user's for it.
+
+    """
+    if type(due) is datetime and due.tzinfo is UTC:
+        return due
+    if not isinstance(due, datetime) or due.tzinfo != UTC:
+        msg = f"`notify_at` was not a `datetime` in `timezone.utc` or `None`; got {due!r} instead"
+        raise TypeError(msg)
+    return datetime.combine(datetime.date(due), datetime.time(due), UTC)
 
 
-def _overrides(logic: object, base: type, method: str) -> bool:
-    """Tell whether a method is not the base's: its class may have one, or the object itself, or neither."""
-    found = getattr(logic, method, None)
-    return getattr(found, "__func__", None) is not getattr(base, method)
+def error_in(step_id: str, key: str, method: str) -> BytewaxRuntimeError:
+    """Make the error that Bytewax raises where a method of a logic fails.
+
+    :arg step_id: Full id of the core step.
+
+    :arg key: Of the logic.
+
+    :arg method: Name of the method.
+
+    :returns: Error, to be raised from what was raised.
+
+    """
+    return BytewaxRuntimeError(f"error calling `StatefulBatchLogic.{method}` in step {step_id!r} for key {key!r}")
+
+
+def _overrides_on_eof(logic: object, base: type) -> bool:
+    """Tell whether the method is not the base's: its class may have one, or the object itself."""
+    return getattr(getattr(logic, "on_eof", None), "__func__", None) is not getattr(base, "on_eof")  # noqa: B009
 
 
 def _is_absent(snapshot: Any) -> bool:

@@ -14,6 +14,7 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
 from functools import cache, partial
+from hashlib import blake2b
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
@@ -35,6 +36,7 @@ from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.heap import HeapStore
 from bytewax_state.store.rocksdb import RocksDBStore
 from bytewax_state.store.table import Memory, Table
+from bytewax_state.store.values import MARK_BYTES
 
 logger = logging.getLogger("bytewax_state")
 
@@ -49,6 +51,10 @@ class Step:
     step_id: str
     settings: Settings
     builder: Callable[[Any], Logic]
+    wakes: bool = True
+    """Whether a logic of the step may ever want to be notified."""
+    ends: bool = True
+    """Whether the end of input may mean anything to a logic of the step."""
     failures: list[BytewaxStateError] = field(default_factory=list, compare=False)
     """What ended executions in this process. Bytewax may show another error, where there are several processes."""
 
@@ -110,7 +116,7 @@ class StepWorker:
         """Newest epoch whose chunks were seen."""
         self.changed = True
         """Whether there is something to publish. A store that was just opened has refs of its own to give."""
-        self.rows = LogicRows(step.step_id, step.builder, codec(step.settings.codec))
+        self.rows = LogicRows(step.step_id, step.builder, codec(step.settings.codec), step.wakes)
         self._keys = keys_of(step.settings)
         self._index = worker_index
         self._count = worker_count
@@ -261,6 +267,7 @@ class StepWorker:
             groups=settings.key_groups // self._count,
             missed=partial(metrics.missed, self.step.step_id),
             spilled=partial(metrics.spilled, self.step.step_id),
+            mark=blake2b(self._store_id.encode(), digest_size=MARK_BYTES).digest(),
         )
 
     def _origin(self) -> Origin:

@@ -5,7 +5,6 @@ It does not own where a value lives between two accesses (`heap`, `rocksdb`), no
 local files. Called by the dataflow for every batch, and by the snapshot verbs.
 """
 
-import struct
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
@@ -14,11 +13,11 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
 from bytewax_state.keygroups import timer_key, value_key
 from bytewax_state.store.table import Table
 from bytewax_state.store.timer_rows import TimerRows
 from bytewax_state.store.timers import Timers, from_microseconds, to_microseconds
+from bytewax_state.store.values import make_value, parse_value
 
 T = TypeVar("T")
 
@@ -31,14 +30,12 @@ STATE = 0
 WALK = 1_000
 """How many keys are brought into memory at once when all keys of a group are visited."""
 
-_ROW_FORMAT = 1
-_HAS_DUE = 1
-_PLAIN = struct.pack(">BB", _ROW_FORMAT, 0)
-_DUE = struct.Struct(">BBq")
-
 
 class Rows(Protocol[T]):
     """How live objects become values of rows and come back."""
+
+    wakes: bool
+    """Whether an object may ever want to be notified."""
 
     def dump(self, key: str, item: T) -> bytes:
         """Serialise an object for a snapshot.
@@ -50,6 +47,10 @@ class Rows(Protocol[T]):
 
     def load(self, key: str, data: bytes) -> T:
         """Rebuild an object."""
+        ...
+
+    def due(self, key: str, item: T) -> datetime | None:
+        """Ask an object when it wants to be notified."""
         ...
 
     def spill(self, key: str, item: T) -> bytes | None:
@@ -81,6 +82,9 @@ class Slice(ABC, Generic[T]):
 
     `live` maps a key to its object and `changed` holds the keys whose rows are stale; a changed key that is not live
     was deleted. Whoever changes an object adds its key to `changed` in the same call on the group.
+
+    The due time in a row is what the object answered in the execution that wrote the row. Another execution may have
+    other code, so each restored object is asked anew, once.
     """
 
     __slots__ = (
@@ -141,6 +145,28 @@ class Slice(ABC, Generic[T]):
         """
 
     @abstractmethod
+    def visit(self, now: Callable[[], datetime]) -> None:
+        """Ask some of the restored objects when they want to be notified, if it is time for that.
+
+        :arg now: Tells the time.
+
+        """
+
+    @abstractmethod
+    def visit_all(self) -> None:
+        """Ask all restored objects that were not asked yet."""
+
+    @abstractmethod
+    def pop_late(self, now: Callable[[], datetime]) -> list[str]:
+        """Take keys off the schedule that are due, of those whose objects the last `fetch` asked for the first time.
+
+        :arg now: Tells the time.
+
+        :returns: Live keys.
+
+        """
+
+    @abstractmethod
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
         """Make the objects of some keys live.
 
@@ -158,8 +184,7 @@ class Slice(ABC, Generic[T]):
     def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
         """Visit every key whose object matters, some at a time.
 
-        :arg matters: Tells of an object. Where no live object matters, one of those that are not live speaks for all
-            of them, as the objects of a state are of one class, or nearly so.
+        :arg matters: Tells of an object. Each is asked, as the objects of a state may be of several classes.
 
         :returns: Lists of live keys; between two of them their objects may be changed, deleted and settled.
 
@@ -213,19 +238,23 @@ class Slice(ABC, Generic[T]):
 
     def _written(self, key: str, data: bytes) -> Iterator[Row]:
         due = self.timers.get(key)
-        if due is None:
-            if key in self._dues:
-                yield timer_key(self.group, STATE, self._dues.pop(key), key), None
-            yield value_key(self.group, STATE, key), _PLAIN + data
-            return
-        due_us = to_microseconds(due)
-        stored = self._dues.get(key)
+        due_us, stored = None if due is None else to_microseconds(due), self._dues.pop(key, None)
+        yield from self._rows_of(key, data, due_us, stored)
+        if due_us is not None:
+            self._dues[key] = due_us
+
+    def _rows_of(self, key: str, data: bytes, due_us: int | None, stored: int | None) -> Iterator[Row]:
+        """Make the rows of a key, which has a timer row for the time `stored`."""
         if stored != due_us:
             if stored is not None:
                 yield timer_key(self.group, STATE, stored, key), None
-            yield timer_key(self.group, STATE, due_us, key), b""
-            self._dues[key] = due_us
-        yield value_key(self.group, STATE, key), _DUE.pack(_ROW_FORMAT, _HAS_DUE, due_us) + data
+            if due_us is not None:
+                yield timer_key(self.group, STATE, due_us, key), b""
+        yield value_key(self.group, STATE, key), make_value(due_us, self._mark(), data)
+
+    def _mark(self) -> bytes:
+        """Return the mark that rows are written with."""
+        return b""
 
     def _deleted(self, key: str) -> Iterator[Row]:
         if key in self._dues:
@@ -233,25 +262,23 @@ class Slice(ABC, Generic[T]):
         yield value_key(self.group, STATE, key), None
 
     def _read(self, key: str, row: bytes) -> None:
-        """Make the object of a row live, with its timer."""
-        due_us, data = _parse(row)
-        self.live[key] = self._rows.load(key, data)
-        if due_us is not None:
-            self._dues[key] = due_us
-            due = from_microseconds(due_us)
+        """Make the object of a row live, with the timer that it had in this execution."""
+        value = parse_value(row)
+        self.live[key] = self._rows.load(key, value.data)
+        if value.due_us is not None:
+            self._dues[key] = value.due_us
+            due = from_microseconds(value.due_us)
             self.timers.restore(key, due, self.timer_rows.taken(key, due))
 
-
-def _parse(row: bytes) -> tuple[int | None, bytes]:
-    if len(row) < 2 or (row[1] == _HAS_DUE and len(row) < _DUE.size):
-        msg = f"a row of state is {len(row)} bytes long; expected a header and a value"
-        raise SnapshotCorruptError(msg)
-    if row[0] != _ROW_FORMAT:
-        msg = f"a row of state has format {row[0]}; this version of bytewax_state reads {_ROW_FORMAT}; upgrade it"
-        raise IncompatibleError(msg)
-    if row[1] == _HAS_DUE:
-        return _DUE.unpack_from(row)[2], row[_DUE.size :]
-    return None, row[2:]
+    def _read_anew(self, key: str, row: bytes) -> None:
+        """Make the object of a restored row live, and ask it for its timer."""
+        self._read(key, row)
+        stored = self.timers.drop(key)
+        due = self._rows.due(key, self.live[key])
+        if due is not None:
+            self.timers.restore(key, due)
+        if due != stored:
+            self.changed.add(key)
 
 
 class Store(ABC, Generic[T]):

@@ -5,6 +5,7 @@ incremental and either store reads them. Bounded by memory.
 """
 
 from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
@@ -26,9 +27,19 @@ class HeapSlice(Slice[T]):
         return len(self.live)
 
     def restored(self, rows: int | None) -> None:
-        """Load every row."""
+        """Load every row, and ask every object for its timer."""
         for row, value in self._table().scan(*value_range(self.group, STATE)):
-            self._read(parse_value_key(row)[2], value)
+            self._read_anew(parse_value_key(row)[2], value)
+
+    def visit(self, now: Callable[[], datetime]) -> None:
+        """Do nothing: all were asked when they were loaded."""
+
+    def visit_all(self) -> None:
+        """Do nothing: all were asked when they were loaded."""
+
+    def pop_late(self, now: Callable[[], datetime]) -> list[str]:
+        """Return nothing: no `fetch` loads."""
+        return []
 
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
         """See `Slice.fetch`; they are all there."""

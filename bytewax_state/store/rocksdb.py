@@ -5,12 +5,16 @@ key is serialised once for a freeze, not once for an access. Bounded by the disk
 """
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Sized
-from itertools import islice
+from datetime import datetime
+from itertools import chain, islice
 from typing import TypeVar
 
 from bytewax_state.keygroups import parse_value_key, value_key, value_range
 from bytewax_state.store.base import STATE, WALK, Row, Rows, Slice, Store
 from bytewax_state.store.table import Table
+from bytewax_state.store.timers import from_microseconds, to_microseconds
+from bytewax_state.store.values import parse_value
+from bytewax_state.store.visit import Pace, Visit
 
 T = TypeVar("T")
 
@@ -22,7 +26,19 @@ class RocksDBSlice(Slice[T]):
     object that was used since the last sweep gets a second chance.
     """
 
-    __slots__ = ("_capacity", "_count", "_in_table", "_limit", "_missed", "_spilled", "_stored", "_used")
+    __slots__ = (
+        "_capacity",
+        "_count",
+        "_in_table",
+        "_limit",
+        "_loaded",
+        "_missed",
+        "_pace",
+        "_spilled",
+        "_stored",
+        "_used",
+        "_visit",
+    )
 
     def __init__(
         self,
@@ -33,6 +49,7 @@ class RocksDBSlice(Slice[T]):
         capacity: int,
         missed: Callable[[int], None],
         spilled: Callable[[int], None],
+        pace: Pace,
     ) -> None:
         """Init.
 
@@ -50,6 +67,8 @@ class RocksDBSlice(Slice[T]):
 
         :arg spilled: Told how many objects left memory.
 
+        :arg pace: Of the visits to restored objects; all slices of the store share it.
+
         """
         super().__init__(group, rows, table, peers)
         self._capacity = capacity
@@ -60,6 +79,9 @@ class RocksDBSlice(Slice[T]):
         self._in_table = False  # whether a key that is neither live nor changed may have a row
         self._stored: set[str] = set()  # live and changed keys that have a row, of this state or an older one
         self._count = 0  # keys that have a row
+        self._pace = pace
+        self._visit: Visit | None = None  # the visit to all restored objects, until it is through
+        self._loaded: list[str] = []  # keys that were asked in the last `fetch`
 
     @property
     def rows(self) -> int:
@@ -67,11 +89,85 @@ class RocksDBSlice(Slice[T]):
         return self._count
 
     def restored(self, rows: int | None) -> None:
-        """Leave the rows where they are; count them if nobody did."""
+        """Leave the rows where they are, and count them if nobody did; their objects are asked later."""
         self._in_table = True
         keys = value_range(self.group, STATE)
         self._count = sum(1 for _ in self._table().scan_keys(*keys)) if rows is None else rows
         self.timer_rows.restored()
+        if self._rows.wakes:
+            self._visit = Visit(self._pace, *keys)
+
+    def next_due(self, now: Callable[[], datetime]) -> datetime | None:
+        """See `Slice.next_due`; also when the visit goes on."""
+        due = super().next_due(now)
+        if self._visit is None:
+            return due
+        return self._pace.next if due is None else min(due, self._pace.next)
+
+    def pop_due(self, now: datetime) -> list[str]:
+        """See `Slice.pop_due`; what a restored row says is only when to ask its object."""
+        if self._visit is None:
+            return super().pop_due(now)
+        keys = self.timer_rows.pop(now, self._known, WALK)
+        self.fetch(keys)
+        self._loaded.clear()
+        return self._pop(keys, now) + self.timers.pop(now)
+
+    def pop_late(self, now: Callable[[], datetime]) -> list[str]:
+        """See `Slice.pop_late`."""
+        if not self._loaded:
+            return []
+        loaded, self._loaded = self._loaded, []
+        return self._pop(loaded, now())
+
+    def visit(self, now: Callable[[], datetime]) -> None:
+        """See `Slice.visit`; an object that answers what its row says leaves no trace."""
+        if self._visit is not None and (limit := self._pace.begin(now())):
+            self._pace.end(self._ask(self._visit, limit), now())
+
+    def visit_all(self) -> None:
+        """See `Slice.visit_all`."""
+        while self._visit is not None:
+            self._ask(self._visit, WALK)
+
+    def _ask(self, visit: Visit, limit: int) -> int:
+        found = list(islice(self._table().scan(visit.at, visit.end), limit))
+        rows: list[Row] = []
+        for row, value in found:
+            key = parse_value_key(row)[2]
+            if not self._known(key):
+                rows.extend(self._asked(key, value))
+        self._write(rows)
+        if len(found) < limit:
+            self._visit = None
+        else:
+            visit.at = found[-1][0] + b"\0"
+        return len(found)
+
+    def _asked(self, key: str, row: bytes) -> Iterator[Row]:
+        """Ask the object of a row when it wants to be notified; return the rows that this changes."""
+        value = parse_value(row)
+        if value.mark == self._pace.mark:
+            return
+        due = self._rows.due(key, self._rows.load(key, value.data))
+        due_us = None if due is None else to_microseconds(due)
+        if due_us == value.due_us:
+            return
+        if value.due_us is not None:
+            self.timer_rows.taken(key, from_microseconds(value.due_us))
+        yield from self._rows_of(key, value.data, due_us, value.due_us)
+        if due is not None:
+            self.timer_rows.added(key, due, None)
+
+    def _mark(self) -> bytes:
+        """Mark the rows that the visit has yet to come to: their objects were asked."""
+        return b"" if self._visit is None else self._pace.mark
+
+    def _pop(self, keys: Iterable[str], now: datetime) -> list[str]:
+        due = [key for key in keys if (at := self.timers.get(key)) is not None and at <= now]
+        for key in due:
+            self.timers.drop(key)
+        return due
 
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
         """See `Slice.fetch`; asks the table once, for the true misses only."""
@@ -94,22 +190,24 @@ class RocksDBSlice(Slice[T]):
     def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
         """See `Slice.walk`; a key that is only a row becomes live."""
         rows = self._unseen(self.live.keys() | self.changed)
-        first = next(rows, None)  # opens the scan, which goes on seeing the table as it is now
-        wanted = [key for key, item in self.live.items() if matters(item)]
-        keys = iter(wanted)
+        first = list(islice(rows, 1))  # opens the scan, which goes on seeing the table as it is now
+        keys = iter([key for key, item in self.live.items() if matters(item)])
         while chunk := list(islice(keys, WALK)):
             self.fetch(chunk)
             yield chunk
-        if first is None:
-            return
-        self._read(*first)
-        if not wanted and not matters(self.live[first[0]]):
-            return
-        yield [first[0]]
-        while batch := list(islice(rows, WALK)):
-            for key, row in batch:
-                self._read(key, row)
-            yield [key for key, _ in batch]
+        unseen = chain(first, rows)
+        while batch := list(islice(unseen, WALK)):
+            if chunk := [key for key, row in batch if self._comes(key, row, matters)]:
+                yield chunk
+
+    def _comes(self, key: str, row: bytes, matters: Callable[[T], bool]) -> bool:
+        """Make the object of a row live if it matters."""
+        self._load_row(key, row)
+        if matters(self.live[key]):
+            return True
+        if key not in self.changed:
+            self._forget(key)
+        return False
 
     def _unseen(self, seen: Collection[str]) -> Iterator[tuple[str, bytes]]:
         if not self._in_table:
@@ -124,7 +222,14 @@ class RocksDBSlice(Slice[T]):
         rows = self._table().get_many([value_key(self.group, STATE, key) for key in keys])
         for key, row in zip(keys, rows, strict=True):
             if row is not None:
-                self._read(key, row)
+                self._load_row(key, row)
+
+    def _load_row(self, key: str, row: bytes) -> None:
+        if self._visit is None or self._visit.knows(value_key(self.group, STATE, key), row):
+            self._read(key, row)
+        else:
+            self._read_anew(key, row)
+            self._loaded.append(key)
 
     def _sweep(self) -> None:
         low = self._capacity * 7 // 8
@@ -192,6 +297,7 @@ class RocksDBStore(Store[T]):
         groups: int,
         missed: Callable[[int], None],
         spilled: Callable[[int], None],
+        mark: bytes,
     ) -> None:
         """Init.
 
@@ -207,11 +313,16 @@ class RocksDBStore(Store[T]):
 
         :arg spilled: Told how many objects left memory.
 
+        :arg mark: Eight bytes that no other store has.
+
         """
         super().__init__(rows, table)
         self._share = capacity // max(1, groups)
         self._missed = missed
         self._spilled = spilled
+        self._pace = Pace(mark)
 
     def _slice(self, group: int) -> Slice[T]:
-        return RocksDBSlice(group, self._rows, self.table, self._slices, self._share, self._missed, self._spilled)
+        return RocksDBSlice(
+            group, self._rows, self.table, self._slices, self._share, self._missed, self._spilled, self._pace
+        )

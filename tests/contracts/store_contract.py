@@ -1,5 +1,6 @@
 """What every store does, whatever it keeps in memory: one suite, run by each store's test module."""
 
+import os
 import pickle
 from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta, timezone
@@ -17,32 +18,43 @@ SECOND = timedelta(seconds=1)
 
 
 class Box:
-    """A live object."""
+    """A live object, which wants to be notified or not."""
 
-    def __init__(self, value: object) -> None:
+    def __init__(self, value: object, due: datetime | None = None) -> None:
         self.value = value
+        self.due = due
 
 
 class BoxRows:
     """Boxes as rows; a box of `None` refuses to be spilled."""
 
+    wakes = True
+
     def __init__(self) -> None:
         self.dumps = 0
         self.loads = 0
+        self.answers: Callable[[str, Box], datetime | None] = lambda key, item: item.due
+        """What objects say when they are asked when to notify them; a new version of a flow may say something else."""
+        self.asked: list[str] = []
 
     def dump(self, key: str, item: Box) -> bytes:
         self.dumps += 1
-        return pickle.dumps(item.value)
+        return pickle.dumps((item.value, item.due))
 
     def load(self, key: str, data: bytes) -> Box:
         self.loads += 1
-        return Box(pickle.loads(data))
+        return Box(*pickle.loads(data))
+
+    def due(self, key: str, item: Box) -> datetime | None:
+        self.asked.append(key)
+        return self.answers(key, item)
 
     def spill(self, key: str, item: Box) -> bytes | None:
         return None if item.value is None else self.dump(key, item)
 
 
 Open = Callable[[Path, bool], Store[Box]]
+Answers = Callable[[str, Box], datetime | None]
 
 
 def heap_store(path: Path, create: bool) -> HeapStore[Box]:
@@ -52,7 +64,7 @@ def heap_store(path: Path, create: bool) -> HeapStore[Box]:
 def rocksdb_store(capacity: int) -> Open:
     def make(path: Path, create: bool) -> Store[Box]:
         table = lambda: Table.open(path, Memory.of(8 << 20), create)  # noqa: E731
-        return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None)
+        return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None, os.urandom(8))
 
     return make
 
@@ -60,7 +72,7 @@ def rocksdb_store(capacity: int) -> Open:
 def put(part: Slice[Box], key: str, value: object, due: datetime | None = None) -> None:
     """Do what the logic of a key group does with a batch for one key."""
     live = part.fetch([key])
-    live[key] = Box(value)
+    live[key] = Box(value, due)
     if due is not None:
         part.timers.set(key, due, lambda: NOW)
     part.changed.add(key)
@@ -91,12 +103,20 @@ class StoreContract:
         self.store = open_store(tmp_path / "live", True)
         return self.store.add(5, restored=False)
 
-    def reopen(self, open_store: Open, tmp_path: Path, groups: tuple[int, ...] = (5,)) -> list[Slice[Box]]:
+    def reopen(
+        self, open_store: Open, tmp_path: Path, groups: tuple[int, ...] = (5,), answers: Answers | None = None
+    ) -> list[Slice[Box]]:
         path = tmp_path / f"reopened-{len(list(tmp_path.iterdir()))}"
         self.store.freeze(path)
         self.store.close()
         self.store = open_store(path, False)
+        self.rows.answers = answers or self.rows.answers
         return [self.store.add(group, restored=True) for group in groups]
+
+    @property
+    def rows(self) -> BoxRows:
+        assert isinstance(self.store._rows, BoxRows)
+        return self.store._rows
 
     @pytest.fixture(autouse=True)
     def closed(self) -> Iterator[None]:
@@ -182,9 +202,104 @@ class StoreContract:
         put(part, "moved", 1, NOW + 5 * SECOND)
         delete(part, "dropped")
         (again,) = self.reopen(open_store, tmp_path)
+        again.visit_all()
         assert again.next_due(lambda: NOW) == NOW + 5 * SECOND
         assert again.pop_due(NOW + 4 * SECOND) == []
         assert again.pop_due(NOW + 5 * SECOND) == ["moved"]
+
+    @pytest.mark.parametrize("after", [None, -SECOND, SECOND, 9 * SECOND])
+    @pytest.mark.parametrize("before", [None, -SECOND, SECOND, 9 * SECOND])
+    @pytest.mark.parametrize("touched", [False, True])
+    def test_a_restored_object_says_itself_when_it_is_due(
+        self,
+        before: timedelta | None,
+        after: timedelta | None,
+        touched: bool,
+        part: Slice[Box],
+        open_store: Open,
+        tmp_path: Path,
+    ) -> None:
+        """What it said in the execution before does not count, be it later, earlier or never."""
+        for number in range(20):
+            put(part, f"k{number:02}", number, before and NOW + before)
+        answer = after and NOW + after
+        (again,) = self.reopen(open_store, tmp_path, answers=lambda key, item: answer)
+        for number in range(20 if touched else 0):
+            again.fetch([f"k{number:02}"])
+            again.settle()
+        again.pop_due(NOW - 5 * SECOND)
+        for at in (NOW, NOW + 5 * SECOND, NOW + 10 * SECOND):
+            again.visit_all()
+            due = answer is not None and at - 5 * SECOND < answer <= at
+            assert sorted(again.pop_due(at)) == ([f"k{number:02}" for number in range(20)] if due else [])
+
+    def test_each_restored_object_is_asked_once(self, part: Slice[Box], open_store: Open, tmp_path: Path) -> None:
+        """Whether it is loaded, changed, spilled, deleted, notified or frozen before its turn; and no new one is."""
+        keys = [f"k{number:02}" for number in range(40)]
+        for key in keys:
+            put(part, key, 1, NOW)
+        (again,) = self.reopen(open_store, tmp_path, answers=lambda key, item: NOW + 9 * SECOND)
+        again.pop_due(NOW)
+        for key in (*keys[::3], *keys[::3], "new", "l"):
+            put(again, key, 2, NOW + SECOND)
+        for key in (*keys[::4], "new"):
+            delete(again, key)
+        put(again, keys[4], 3)
+        self.store.freeze(tmp_path / "frozen-1")
+        for key in keys[::5]:
+            again.fetch([key])
+            again.settle()
+        again.visit_all()
+        contents(again)
+        assert sorted(self.rows.asked) == keys
+
+    def test_what_this_execution_wrote_keeps_its_timer(
+        self, part: Slice[Box], open_store: Open, tmp_path: Path
+    ) -> None:
+        """Though the visit has yet to come to it: an object may keep its time to itself, and be spilled meanwhile."""
+        keys = [f"k{number:02}" for number in range(20)]
+        for key in keys:
+            put(part, key, 1, NOW)
+        (again,) = self.reopen(open_store, tmp_path, answers=lambda key, item: None)
+        for key in keys:
+            put(again, key, 2, NOW + SECOND)
+        again.visit_all()
+        assert again.pop_due(NOW) == []
+        assert sorted(again.pop_due(NOW + SECOND)) == keys
+
+    @pytest.mark.parametrize("visited", [0, 1, 10])
+    def test_another_restart_asks_all_anew(
+        self, visited: int, part: Slice[Box], open_store: Open, tmp_path: Path
+    ) -> None:
+        """Also in the middle of a visit, when some rows are of this execution and some of the one before."""
+        keys = [f"k{number:02}" for number in range(20)]
+        for key in keys:
+            put(part, key, 1, NOW)
+        (second,) = self.reopen(open_store, tmp_path, answers=lambda key, item: NOW + 5 * SECOND)
+        for key in keys[:visited]:
+            put(second, key, 2, NOW + 2 * SECOND)
+        (third,) = self.reopen(open_store, tmp_path, answers=lambda key, item: NOW + 7 * SECOND)
+        third.visit_all()
+        assert third.pop_due(NOW + 6 * SECOND) == []
+        assert sorted(third.pop_due(NOW + 7 * SECOND)) == keys
+        assert sorted(self.rows.asked) == keys
+
+    @pytest.mark.parametrize("touched", [False, True])
+    def test_an_answer_that_is_the_old_one_leaves_no_trace(
+        self, touched: bool, part: Slice[Box], open_store: Open, tmp_path: Path
+    ) -> None:
+        """No row is written, so that the next snapshot is as small as if nobody had asked; another one is."""
+        for number in range(30):
+            put(part, f"k{number}", number, None if number % 2 else NOW + SECOND)
+        (again,) = self.reopen(open_store, tmp_path)
+        for number in range(30 if touched else 0):
+            again.fetch([f"k{number}"])
+            again.settle()
+        again.visit_all()
+        assert self.store.freeze(tmp_path / "same").changed_bytes == 0
+        (other,) = self.reopen(open_store, tmp_path, answers=lambda key, item: NOW + 2 * SECOND)
+        other.visit_all()
+        assert self.store.freeze(tmp_path / "other").changed_bytes > 30 * 20
 
     def test_a_timer_that_is_due_again_waits_a_moment(self, part: Slice[Box]) -> None:
         """Or a window over old events would be notified at every activation."""

@@ -64,18 +64,24 @@ REMINDED: list[Batch] = [
 
 
 def test_a_notification_may_be_asked_for_outside_of_the_snapshot(way: Way) -> None:
-    """It comes once, though the logic that asked for it is gone; plain Bytewax loses it in a resume."""
+    """It comes once, though the logic that asked for it is spilled; a resume loses it, as on plain Bytewax."""
     ours = way.results(batched(Reminder), REMINDED)
-    assert {key: found.count("notified") for key, found in ours.items()} == {
-        "a ": 1,
-        "b ": 1,
-        "c ": 1,
-        "d ": 0,
-        "e ": 0,
-    }
     theirs = way.plain(batched(Reminder), REMINDED)
     assert _without_notified(ours) == _without_notified(theirs)
-    assert (ours == theirs) is (way.name == "spilled")
+    counts = {key: found.count("notified") for key, found in ours.items()}
+    most = {"a ": 1, "b ": 1, "c ": 1, "d ": 0, "e ": 0}
+    assert counts == most if way.name == "spilled" else all(counts[key] <= most[key] for key in most)
+
+
+class Mindful(Reminder):
+    """Keeps it in its snapshot."""
+
+    def __init__(self, state: Any) -> None:
+        super().__init__(state and state[0])
+        self.at = state and state[1]
+
+    def snapshot(self) -> Any:
+        return (self.count, self.at)
 
 
 def _without_notified(found: dict[str, list[Any]]) -> dict[str, list[Any]]:
@@ -92,7 +98,7 @@ def test_a_key_that_is_complete_is_not_notified(way: Way) -> None:
         SOON * 1.5,
         [("c", 1)],
     ]
-    ours = way.results(batched(Reminder), batches)
+    ours = way.results(batched(Mindful), batches)
     assert ours["a "].count("notified") == 1
     assert all("notified" not in ours[key][ours[key].index("stopped") :] for key in ("b ", "c "))
 

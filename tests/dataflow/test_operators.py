@@ -8,12 +8,18 @@ import bytewax.operators
 import bytewax.operators.windowing
 import pytest
 from bytewax.dataflow import Operator
+from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
-from bytewax_state.dataflow.attach import stateful_steps
+from bytewax_state.dataflow.attach import _calls, _stateful, stateful_steps
 from tests.dataflow.flows import OPERATORS, flow_of
 
 MODULES = (bytewax.operators, bytewax.operators.windowing)
 CORE = bytewax.operators.stateful_batch
+KNOWN = {
+    **dict.fromkeys(["stateful_map", "stateful_flat_map", "join"], (False, False)),
+    **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], (False, True)),
+}
+"""Operators to whose logics notifications, or the end of input, mean nothing."""
 
 
 def test_every_stateful_operator_is_there() -> None:
@@ -27,6 +33,19 @@ def test_every_stateful_operator_is_there() -> None:
 def test_an_operator_is_one_core_step(operator: str) -> None:
     """So one of `attach`'s stores is one operator."""
     assert len(stateful_steps(flow_of(operator, [], []))) == 1
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_what_is_known_of_an_operator_is_true(operator: str) -> None:
+    """Where its logics are said to have no hooks that do anything, they have none; where a user's may, nothing is."""
+    ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
+    wakes, ends = _calls(outer)
+    built = step.builder(None)
+    logic = getattr(built, "logic", built)
+    base = StatefulBatchLogic if logic is built else StatefulLogic
+    assert wakes or type(logic).notify_at is base.notify_at
+    assert ends or type(logic).on_eof is base.on_eof or logic.emit_mode != "final"
+    assert (wakes, ends) == KNOWN.get(operator, (True, True))
 
 
 def _outermost(operator: str) -> Operator:

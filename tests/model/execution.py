@@ -33,15 +33,26 @@ Content = dict[str, tuple[int, datetime | None]]
 """Key to its value and when it wants to be notified."""
 
 
-class Cell(StatefulBatchLogic[Any, Any, int]):
+def due_by(now: datetime, content: Content) -> list[str]:
+    """Name the keys that are due."""
+    return sorted(key for key, (_, at) in content.items() if at is not None and at <= now)
+
+
+def notified(content: Content, keys: Iterable[str]) -> Content:
+    """Say what a notification of some keys makes of a content."""
+    return content | {key: (content[key][0] + 1, None) for key in keys}
+
+
+class Cell(StatefulBatchLogic[Any, Any, tuple[int, datetime | None]]):
     """The user's logic: a number, which a notification raises."""
 
-    def __init__(self, value: int | None) -> None:
-        self.value = value
-        self.due: datetime | None = None
+    def __init__(self, state: tuple[int, datetime | None] | None) -> None:
+        self.value: int | None
+        self.value, self.due = state or (None, None)
 
     def on_batch(self, values: list[tuple[int | None, datetime | None]]) -> tuple[list[Any], bool]:
-        self.value, self.due = values[-1]
+        self.value, due = values[-1]
+        self.due = due or self.due
         return [], self.value is None
 
     def on_notify(self) -> tuple[list[Any], bool]:
@@ -52,9 +63,9 @@ class Cell(StatefulBatchLogic[Any, Any, int]):
     def notify_at(self) -> datetime | None:
         return self.due
 
-    def snapshot(self) -> int:
+    def snapshot(self) -> tuple[int, datetime | None]:
         assert self.value is not None
-        return self.value
+        return self.value, self.due
 
 
 _BUSY = ("compaction-pending", "num-running-compactions", "num-running-flushes")
@@ -171,6 +182,8 @@ class Execution:
         self.opened = False
         self.ancestors: set[str] = set()
         """Of its stores, when they began."""
+        self.notified: list[str] = []
+        """Keys that were due when it was opened."""
         self.began = now()
         self._now = now
         self._refs = refs
@@ -188,7 +201,7 @@ class Execution:
             with self.pilot.around("open"):
                 for group in self.groups_of(worker):
                     self.logics.setdefault(group, GroupLogic(worker, None))
-                    self.send(group, [])
+                    self.notified += self.send(group, [])
         self.opened = True
         histories = [worker._history for worker in self.workers]
         self.ancestors = {one for it in histories if it is not None for one in it._origin.ancestors}
@@ -201,11 +214,13 @@ class Execution:
         groups = [group for group in range(GROUPS) if self.worker_of(group) is worker]
         return sorted(groups, key=NAMES.__getitem__)
 
-    def send(self, group: int, items: list[tuple[str, Any]]) -> None:
+    def send(self, group: int, items: list[tuple[str, Any]]) -> list[str]:
+        """Hand items to a group; name the keys that were notified."""
         chunk = Chunk(group, items)
         chunk.epoch = self.epoch
         self._awoken.add(group)
-        self.logics[group].on_batch([chunk])
+        emitted, _ = self.logics[group].on_batch([chunk])
+        return [key for out in emitted for key, _ in out]
 
     def put(self, key: str, value: int | None, due: datetime | None = None) -> None:
         """Set a value, or with `None` delete the key; a due time replaces that of before."""
@@ -216,7 +231,10 @@ class Execution:
         logic = self.logics[group_of(key, GROUPS)]
         part = logic._slice
         assert part is not None
-        if key in part.fetch([key]):
+        cell = part.fetch([key]).get(key)
+        if cell is not None:
+            assert isinstance(cell, Cell)
+            cell.due = None
             part.timers.drop(key)
             part.changed.add(key)
             logic._worker.changed = True

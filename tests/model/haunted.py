@@ -7,6 +7,7 @@ go on with it at any later time, or never.
 from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from typing import Literal
 
 from bytewax_state.errors import SnapshotMissingError
@@ -218,7 +219,7 @@ class HauntedWorld(World):
             self._prepare("kept", back)
             self._begin(line, shape)
             assert line.execution is not None
-            task = Task("main", line.execution.open)
+            task = Task("main", partial(line.open, self.clock))
         else:
             task = Task("main", lambda: self._end(line, order))
         line.execution.pilot.task = task

@@ -4,13 +4,14 @@ There is one line as long as nobody resumes while an execution is still running;
 zombie goes on with a recovery store of its own. Owns the model: the state of each epoch that may be resumed from.
 """
 
+from collections.abc import Callable
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
 from pathlib import Path
 
 from bytewax_state.signing import Keys
 from bytewax_state.snapshot.ref import Ref, decode_ref
-from tests.model.execution import FLOW, GROUPS, STEP, Content, Execution
+from tests.model.execution import FLOW, GROUPS, STEP, Content, Execution, due_by, notified
 from tests.model.recovery import Recovery
 
 
@@ -53,6 +54,15 @@ class Line:
     def fork(self, folder: Path) -> "Line":
         """Part: what is running goes on with this one."""
         return Line(folder, {at: replace(epoch) for at, epoch in self.epochs.items()}, self.recovery.copy())
+
+    def open(self, clock: Callable[[], datetime]) -> None:
+        """Open the execution; what is due comes at once, before any item."""
+        execution = self.execution
+        assert execution is not None
+        due = due_by(clock(), self.current)
+        execution.open()
+        assert set(due) <= set(execution.notified) <= set(due_by(clock(), self.current))
+        self.current = notified(self.current, execution.notified)
 
     def commit(self, epoch: int, now: datetime) -> None:
         """All workers have written an epoch."""

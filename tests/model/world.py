@@ -24,7 +24,7 @@ from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.storage import Retrying, Storage
 from tests.faults import Fault, FaultyStorage, StaleStorage
 from tests.model.clock import Clock, Tokens
-from tests.model.execution import GROUPS, Execution, Setup
+from tests.model.execution import GROUPS, Execution, Setup, due_by, notified
 from tests.model.guard import Guard, Sight
 from tests.model.line import Line
 from tests.model.objects import Objects
@@ -152,10 +152,9 @@ class World:
         self.clock.wait(1)
         now = self.clock()
         assert self.main.execution is not None
-        due = sorted(key for key, (_, at) in self.main.current.items() if at is not None and at <= now)
+        due = due_by(now, self.main.current)
         assert self.main.execution.notify() == due
-        for key in due:
-            self.main.current[key] = self.main.current[key][0] + 1, None
+        self.main.current = notified(self.main.current, due)
         self.tally.add("outcomes", "keys notified", len(due))
 
     def look(self) -> None:
@@ -224,12 +223,12 @@ class World:
         self._begin(line, shape)
         execution = line.execution
         assert execution is not None
-        self._try(line, execution.open, doom, fault)
+        self._try(line, partial(line.open, self.clock), doom, fault)
         if line.execution is None and doom is None and fault is None and self.choices.lag:
             # What is new may not be listed yet.
             self.clock.wait(self.choices.lag)
             self._begin(line, shape)
-            self._try(line, line.execution.open)
+            self._try(line, partial(line.open, self.clock))
         self._give_up_what_is_lost(line)
 
     def _prepare(self, disk: Disk, back: int) -> None:

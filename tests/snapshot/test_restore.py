@@ -34,7 +34,7 @@ def open_store(table: Callable[[], Table], capacity: int | None) -> Store[Box]:
     """Make a heap store, or a RocksDB store that keeps so many objects live."""
     if capacity is None:
         return HeapStore(BoxRows(), table)
-    return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None)
+    return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None, os.urandom(8))
 
 
 class Writer:

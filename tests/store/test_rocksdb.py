@@ -1,13 +1,16 @@
 """The RocksDB store: the contract with a roomy cache, a small one and none, and what is spilled when."""
 
+from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from bytewax_state.store.base import WALK
+from bytewax_state.store.visit import SHARE, TURN
 from tests.contracts.store_contract import (
     NOW,
     SECOND,
+    Box,
     BoxRows,
     Open,
     StoreContract,
@@ -124,15 +127,70 @@ def test_a_spilled_timer_that_is_due_again_comes_back_later(tmp_path: Path) -> N
     store.close()
 
 
-def test_the_walk_rebuilds_nothing_if_nothing_matters(tmp_path: Path) -> None:
-    """The end of input means nothing to most logics."""
+@pytest.mark.parametrize("every", [2, 100, 10_000])
+def test_the_walk_comes_to_all_that_matters_and_leaves_nothing_else_live(every: int, tmp_path: Path) -> None:
+    """No object speaks for another one; what does not matter costs neither memory nor a write."""
     store = rocksdb_store(0)(tmp_path / "live", True)
     part = store.add(0, restored=False)
-    for number in range(500):
+    for number in range(2 * WALK + 1):
         put(part, f"k{number}", number)
+    store.freeze(tmp_path / "before")
+    found: list[str] = []
+    for keys in part.walk(lambda item: item.value % every == every - 1):
+        assert len(part.live) == len(keys)
+        found += keys
+        part.settle()
+    assert sorted(found) == sorted(f"k{number}" for number in range(every - 1, 2 * WALK + 1, every))
+    assert part.live == {}
+    assert store.freeze(tmp_path / "after").changed_bytes == 0
+    store.close()
+
+
+def test_a_visit_does_not_hold_the_flow(tmp_path: Path) -> None:
+    """However many groups go on with theirs at once, and however slow an answer is."""
+    store = rocksdb_store(0)(tmp_path / "live", True)
+    for group in range(8):
+        part = store.add(group, restored=False)
+        for number in range(200):
+            put(part, f"k{number}", number, NOW + 90 * SECOND)
+    store.freeze(tmp_path / "image")
+    store.close()
+    store = rocksdb_store(0)(tmp_path / "image", False)
     rows = store._rows
     assert isinstance(rows, BoxRows)
-    before = rows.loads
-    assert list(part.walk(lambda item: False)) == []
-    assert rows.loads == before + 1
+    clock = [NOW]
+
+    def answer(key: str, item: Box) -> datetime | None:
+        clock[0] += timedelta(milliseconds=1)
+        return item.due
+
+    rows.answers = answer
+    parts = [store.add(group, restored=True) for group in range(8)]
+    while len(rows.asked) < 8 * 200:
+        began, before = clock[0], len(rows.asked)
+        for part in parts:
+            part.visit(lambda: clock[0])
+            assert part.live == {}
+        assert len(rows.asked) - before <= TURN
+        due = min(due for part in parts if (due := part.next_due(lambda: clock[0])) is not None)
+        assert due - clock[0] >= SHARE * (clock[0] - began)
+        clock[0] = due
+    store.close()
+
+
+def test_an_idle_clock_that_is_set_back_does_not_stop_a_visit(tmp_path: Path) -> None:
+    """Or a restored object would wait to be asked for as long as the clock went back."""
+    store = rocksdb_store(0)(tmp_path / "live", True)
+    part = store.add(0, restored=False)
+    for number in range(2 * TURN):
+        put(part, f"k{number}", number, NOW + 90 * SECOND)
+    store.freeze(tmp_path / "image")
+    store.close()
+    store = rocksdb_store(0)(tmp_path / "image", False)
+    rows = store._rows
+    assert isinstance(rows, BoxRows)
+    part = store.add(0, restored=True)
+    part.visit(lambda: NOW)
+    part.visit(lambda: NOW - 3600 * SECOND)
+    assert len(rows.asked) == 2 * TURN
     store.close()
