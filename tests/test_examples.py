@@ -145,9 +145,10 @@ def test_a_live_log_gives_the_same_as_one_of_the_past(logs: Path, results: Path,
         assert _sorted(tmp_path / name) == _sorted(results / name)
 
 
-def test_a_logic_of_the_users_own_warns() -> None:
+def test_a_logic_of_the_users_own_warns(tmp_path: Path) -> None:
     """One success in between forgets the failures before it."""
-    said = _run("-m", "bytewax.run", str(EXAMPLES / "user_logic.py"))
+    places = {"BYTEWAX_STATE_URI": tmp_path / "snapshots", "BYTEWAX_STATE_DIR": tmp_path / "work"}
+    said = _run("-m", "bytewax.run", str(EXAMPLES / "user_logic.py"), **places)
     assert said.splitlines() == ["bob: 3 failures in a row", "bob: 4 failures in a row"]
 
 
