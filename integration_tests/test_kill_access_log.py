@@ -138,6 +138,7 @@ def test_the_local_folder_is_lost(log: Logs, tmp_path: Path, backend: dict[str, 
     assert sum(one.linked_bytes for one in restored) == 0
 
 
+@pytest.mark.disk
 def test_the_local_folder_is_used(log: Logs, tmp_path: Path) -> None:
     """With the working folder in place and as many workers as before, nothing is fetched."""
     made = log(30_000)

@@ -25,11 +25,11 @@ from typing import TextIO
 from tests.fuzz.damage import KINDS, WAYS, Input, draw
 from tests.fuzz.jobs import Job, make, stock
 from tests.fuzz.judge import Verdict
+from tests.places import in_memory
 
 ROOT = Path(__file__).parents[2]
 
 _PATIENCE = 120.0  # seconds for one input
-_MEMORY = Path("/dev/shm")  # most of the time would go into making durable what is soon deleted
 
 
 @dataclass(frozen=True, slots=True)
@@ -103,7 +103,7 @@ def fuzz(inputs: int, seed: int, processes: int) -> Iterator[Result]:
     :returns: Results, as they come.
 
     """
-    with TemporaryDirectory(dir=_MEMORY if os.access(_MEMORY, os.W_OK) else None) as name:
+    with TemporaryDirectory(dir=in_memory()) as name:
         folder = Path(name)
         jobs = _make_jobs(folder)
         stocks = [stock(job) for job in jobs]

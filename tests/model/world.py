@@ -31,6 +31,7 @@ from tests.model.objects import Objects
 from tests.model.outcomes import ATTEMPTS, expected, survivable
 from tests.model.pilot import Crash, Gate, Pilot
 from tests.model.tally import Tally
+from tests.places import in_memory
 
 Disk = Literal["kept", "lost", "partly lost", "damaged"]
 
@@ -92,7 +93,7 @@ class World:
         )
         self.keys = keys_of(self.settings)
         self.guard = Guard(self.objects, self.keys)
-        self.folder = Path(tempfile.mkdtemp(prefix="bytewax-state-model-", dir=_fast()))
+        self.folder = Path(tempfile.mkdtemp(prefix="bytewax-state-model-", dir=in_memory()))
         self.main = Line(self.new_disk())
         self.ordinary = True
         """Whether a running execution collects everything: there was no zombie, no step back and no new beginning."""
@@ -342,11 +343,6 @@ class World:
 
     def new_disk(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))
-
-
-def _fast() -> str | None:
-    """Prefer a folder in memory: nothing here has to survive the machine."""
-    return "/dev/shm" if Path("/dev/shm").is_dir() else None
 
 
 def _spoil(folder: Path, cut: bool) -> None:

@@ -18,6 +18,8 @@ from tests.contracts.storage_contract import MEBIBYTE, StorageContract, file_of
 from tests.disks import linkless, mounted
 from tests.links import without_links
 
+pytestmark = pytest.mark.disk
+
 
 class TestFolder(StorageContract):
     """`file://` and plain paths."""

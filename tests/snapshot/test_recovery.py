@@ -16,6 +16,8 @@ from bytewax_state.snapshot.recovery import RefRow, RefRows, read_refs
 from bytewax_state.snapshot.ref import decode_ref
 from tests.dataflow.flows import ITEMS, flow_of
 
+pytestmark = pytest.mark.disk
+
 STEP = "flow.s.stateful_batch"
 
 

@@ -25,6 +25,8 @@ from bytewax_state.store.table import Memory, Table
 from tests.contracts.store_contract import Box, BoxRows, contents, put
 from tests.faults import FaultyStorage
 
+pytestmark = pytest.mark.disk
+
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GROUPS = 8
 MEMORY = Memory.of(8 << 20)

@@ -12,6 +12,8 @@ import pytest
 from bytewax_state.errors import ConflictError, StorageError
 from bytewax_state.snapshot.workspace import Workspace
 
+pytestmark = pytest.mark.disk
+
 
 def store(number: int, index: int) -> str:
     return f"2026010{number}T000000000000Z-w{index:03}-{number:08x}"

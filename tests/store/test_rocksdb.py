@@ -19,6 +19,8 @@ from tests.contracts.store_contract import (
     rocksdb_store,
 )
 
+pytestmark = pytest.mark.disk
+
 
 class TestRoomyCache(StoreContract):
     """Everything stays live."""

@@ -10,6 +10,8 @@ import pytest
 from bytewax_state.errors import ConflictError, SnapshotCorruptError
 from bytewax_state.store.table import Memory, Table
 
+pytestmark = pytest.mark.disk
+
 MEMORY = Memory.of(8 << 20)
 ROWS = [(b"\x00\x01k%06d" % number, b"v" * 100) for number in range(5_000)]
 ALL = (b"", b"\xff")
