@@ -17,20 +17,28 @@ ARGS ?=
 MINUTES ?= 30
 SEED ?= 1
 
-.PHONY: demo test check soak bench clean
+# A worker of pytest-xdist for each core; what shares a costly fixture stays on one.
+PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup
+
+.PHONY: demo quick test check lint soak bench clean
 
 demo: $(STAMP)  ## Run a flow, kill it with -9, resume it, compare
 	$(BIN)/python examples/demo.py
 
-test: $(STAMP)  ## Run all tests but those marked slow
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+quick: lint  ## Lint, and run in about a minute what starts neither Bytewax nor processes
+	$(PYTEST) -q -rfE --quick -m "not slow" $(ARGS)
 
-check: $(STAMP)  ## Lint, check types and imports, and that the documentation is complete
+test: $(STAMP)  ## Run all tests but those marked slow
+	$(PYTEST) -m "not slow" $(ARGS)
+
+check: lint  ## Lint, check types and imports, and that the documentation is complete
+	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_examples.py
+
+lint: $(STAMP)  ## Lint, and check types and imports
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict bytewax_state
 	$(BIN)/lint-imports
-	$(BIN)/python -m pytest -q tests/test_docs.py tests/test_examples.py
 
 soak: $(STAMP)  ## Kill, starve and confuse a flow, again and again, and compare what it leaves
 	$(BIN)/python integration_tests/soak.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)

@@ -37,6 +37,11 @@ class Log:
 Logs = Callable[[int], Log]
 
 
+def _log_of(lines: int) -> pytest.MarkDecorator:
+    """Keep the tests of a log on one process, so that it is made once."""
+    return pytest.mark.xdist_group(f"log of {lines} lines")
+
+
 @pytest.fixture(scope="session")
 def log(tmp_path_factory: pytest.TempPathFactory) -> Logs:
     """Give logs of some number of lines, each with the results of an undisturbed plain run."""
@@ -55,6 +60,7 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Logs:
     return make
 
 
+@_log_of(30_000)
 def test_the_harness_passes_plain_bytewax(log: Logs, tmp_path: Path) -> None:
     """Plain Bytewax survives kills too, so what the harness finds is not the harness's doing."""
     made = log(30_000)
@@ -74,6 +80,7 @@ def test_the_harness_sees_two_lines_of_a_key_exchanged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
+@_log_of(200_000)
 def test_twelve_kills(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
     """A run of 200,000 lines survives ten kills in its middle and two in its first moments."""
     made = log(200_000)
@@ -84,6 +91,7 @@ def test_twelve_kills(log: Logs, tmp_path: Path, backend: dict[str, str]) -> Non
     _assert_restored(executions)
 
 
+@_log_of(60_000)
 def test_retention_deletes_nothing_that_a_resume_needs(log: Logs, tmp_path: Path) -> None:
     """With the shortest retention, every kill still finds its way back."""
     made = log(60_000)
@@ -97,6 +105,7 @@ def test_retention_deletes_nothing_that_a_resume_needs(log: Logs, tmp_path: Path
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
+@_log_of(100_000)
 def test_one_to_three_to_two_workers(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
     """Key groups move between worker processes across kills."""
     made = log(100_000)
@@ -107,6 +116,7 @@ def test_one_to_three_to_two_workers(log: Logs, tmp_path: Path, backend: dict[st
     _assert_restored(executions)
 
 
+@_log_of(100_000)
 def test_heap_to_rocksdb_to_heap(log: Logs, tmp_path: Path) -> None:
     """Each backend goes on from the other's snapshots, also while workers come and go."""
     made = log(100_000)
@@ -126,6 +136,7 @@ def test_heap_to_rocksdb_to_heap(log: Logs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
+@_log_of(60_000)
 def test_the_local_folder_is_lost(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
     """With the working folder deleted before each resume, everything comes from the storage."""
     made = log(60_000)
@@ -139,6 +150,7 @@ def test_the_local_folder_is_lost(log: Logs, tmp_path: Path, backend: dict[str, 
 
 
 @pytest.mark.disk
+@_log_of(30_000)
 def test_the_local_folder_is_used(log: Logs, tmp_path: Path) -> None:
     """With the working folder in place and as many workers as before, nothing is fetched."""
     made = log(30_000)
@@ -150,6 +162,7 @@ def test_the_local_folder_is_used(log: Logs, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
+@_log_of(20_000)
 def test_due_windows_while_loading(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
     """Windows that are due from the first moment of a resume on emit nothing twice."""
     made = log(20_000)
@@ -159,6 +172,7 @@ def test_due_windows_while_loading(log: Logs, tmp_path: Path, backend: dict[str,
     assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
 
 
+@_log_of(60_000)
 def test_whole_seconds_between_epochs(log: Logs, tmp_path: Path) -> None:
     """With many activations to an epoch, the replayed ones leave no trace."""
     made = log(60_000)
@@ -169,6 +183,7 @@ def test_whole_seconds_between_epochs(log: Logs, tmp_path: Path) -> None:
     _assert_restored(executions)
 
 
+@_log_of(30_000)
 def test_two_runs_on_one_uri(log: Logs, tmp_path: Path) -> None:
     """The same flow twice at once, each with its own recovery directory, is killed and deletes, and harms nobody."""
     made = log(30_000)

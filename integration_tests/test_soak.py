@@ -18,6 +18,8 @@ from soak_report import Done, Taken, summarise, table
 
 SOAK = Path(__file__).with_name("soak.py")
 
+pytestmark = pytest.mark.xdist_group("soak")  # one minute for all
+
 
 @pytest.fixture(scope="module")
 def minute() -> dict[str, Any]:

@@ -1,4 +1,4 @@
-"""Where tests write."""
+"""Where tests write, and what a quick run leaves out."""
 
 import subprocess
 import sys
@@ -7,7 +7,12 @@ from pathlib import Path
 
 import pytest
 
-from tests.places import is_memory
+from tests.places import ROOT, is_memory
+
+STARTING = (
+    "tests/test_routing.py::test_bytewax_routes_other_keys_by_the_same_hash",
+    "tests/test_places.py::test_what_a_test_starts_writes_where_the_test_does",
+)
 
 
 @pytest.mark.disk
@@ -21,3 +26,10 @@ def test_what_a_test_starts_writes_where_the_test_does() -> None:
     command = [sys.executable, "-c", "import tempfile; print(tempfile.gettempdir())"]
     said = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     assert said.strip() == tempfile.gettempdir()
+
+
+def test_a_quick_run_starts_neither_bytewax_nor_a_process() -> None:
+    """Though no test says of itself that it does."""
+    command = [sys.executable, "-m", "pytest", "-q", "-p", "no:cacheprovider", "--quick", *STARTING]
+    done = subprocess.run(command, cwd=ROOT, check=False, capture_output=True, text=True)
+    assert "2 skipped" in done.stdout.splitlines()[-1]

@@ -28,13 +28,14 @@ COMMON = settings(
 )
 
 PROFILES = {
+    "quick": settings(COMMON, max_examples=12, stateful_step_count=30),
     "default": settings(COMMON, max_examples=40, stateful_step_count=30),
     "ci": settings(COMMON, max_examples=100, stateful_step_count=40),
     "nightly": settings(COMMON, max_examples=100, stateful_step_count=50),
 }
 """By name; `nightly` begins again, with another seed, until its time is over."""
 
-MINUTES = {"default": 0.0, "ci": 0.0, "nightly": 65.0}
+MINUTES = {"quick": 0.0, "default": 0.0, "ci": 0.0, "nightly": 65.0}
 
 
 def run(profile: settings, seed: int) -> None:

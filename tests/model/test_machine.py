@@ -12,9 +12,9 @@ from tests.model.tally import TALLY, Tally
 PROFILE = "ci" if os.environ.get("CI") else "default"
 
 
-def test_whatever_happens_every_epoch_can_be_restored() -> None:
+def test_whatever_happens_every_epoch_can_be_restored(pytestconfig: pytest.Config) -> None:
     """All rules, in any order."""
-    run(PROFILES[PROFILE], seed=0)
+    run(PROFILES["quick" if pytestconfig.getoption("quick") else PROFILE], seed=0)
     assert TALLY.of("outcomes", "restored aside, and compared") > 20
 
 
