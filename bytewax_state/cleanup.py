@@ -13,8 +13,9 @@ from bytewax_state.errors import SnapshotMissingError, UsageError
 from bytewax_state.snapshot import garbage
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
 from bytewax_state.snapshot.garbage import Plan
+from bytewax_state.snapshot.layout import component, is_of
 from bytewax_state.snapshot.manifest import name_of
-from bytewax_state.survey import Roots, Survey, is_of, named_files, read_roots
+from bytewax_state.survey import Roots, Survey, named_files, read_roots
 
 
 @dataclass(frozen=True, slots=True)
@@ -108,7 +109,7 @@ def _plan(survey: Survey, roots: Roots, flows: Collection[str], min_age: timedel
     for why in roots.unreadable.values():
         raise why[0]
     wanted = {prefix for prefix in roots.needed if is_of(prefix, flows)}
-    prefixes = wanted.union(prefix for prefix in survey.catalog.steps() if is_of(prefix, flows))
+    prefixes = wanted.union(survey.catalog.steps(map(component, flows)))
     steps = [survey.catalog.step(prefix) for prefix in sorted(prefixes)]
     plans = [(step, garbage.plan(step, roots.of(step), min_age, now)) for step in steps]
     return [Garbage(todo, _sizes(survey, step, todo)) for step, todo in plans if todo]

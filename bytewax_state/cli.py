@@ -22,8 +22,9 @@ from bytewax_state.cleanup import delete as delete_garbage
 from bytewax_state.cleanup import plan as plan_garbage
 from bytewax_state.errors import BytewaxStateError, StorageError, UsageError
 from bytewax_state.settings import Settings, keys_of, read_duration
-from bytewax_state.snapshot.storage import open_storage
-from bytewax_state.survey import Roots, Survey, is_chosen, read_roots
+from bytewax_state.snapshot.layout import is_chosen
+from bytewax_state.snapshot.storage import TransientError, open_storage
+from bytewax_state.survey import Roots, Survey, read_roots
 from bytewax_state.views import (
     Bar,
     error_text,
@@ -39,6 +40,7 @@ from bytewax_state.views import (
     step_text,
     unreadable_object,
     version_object,
+    wait,
 )
 
 DATA, INTERRUPTED = 1, 130
@@ -169,17 +171,17 @@ def list_(
     world: World = ctx.obj
     now = world.now()
     with _opened(uri, "reading manifests") as survey:
-        there = survey.catalog.steps()
-        steps = [survey.catalog.step(prefix) for prefix in there if is_chosen(prefix, flow, step)]
-    if not steps:
-        _tell(f"no snapshots of that flow or step in {survey.url}" if there else f"no snapshots in {survey.url}")
+        there = survey.steps(flow if step is None else step.partition(".")[0])
+        looks = [survey.catalog.step(prefix) for prefix in there if is_chosen(prefix, flow, step)]
+    steps = [one for one in looks if one.stores]
+    if not steps and not survey.closed:
+        _tell(f"no snapshots {'' if flow is step is None else 'of that flow or step '}in {survey.url}")
     if as_json:
         _print(json_line(version_object(manifest)) for one in steps for manifest in one.manifests())
         _print(json_line(unreadable_object(name, why)) for one in steps for name, why in one.unreadable.items())
     else:
         _print(["\n\n".join(step_text(one, now, versions) for one in steps)] if steps else [])
-    if any(one.unreadable for one in steps):
-        raise typer.Exit(DATA)
+    _end(survey, any(one.unreadable for one in steps), bool(steps))
 
 
 @app.command()
@@ -253,8 +255,7 @@ def verify(
     _print(json_line(asdict(finding)) if as_json else finding_text(finding) for finding in report.findings)
     if not as_json:
         _print([report_sums(report, deep)])
-    if report.findings:
-        raise typer.Exit(DATA)
+    _end(survey, bool(report.findings), bool(report.steps))
 
 
 @app.command()
@@ -339,6 +340,16 @@ def _opened(uri: str | None, doing: str) -> Iterator[Survey]:
     finally:
         survey.close()
         bar.close()
+        for name, why in survey.closed.items():
+            _tell(f"{name} was left out, as it cannot be read, and may be somebody else's: {one_line(str(why))}")
+
+
+def _end(survey: Survey, is_wrong: bool, is_something: bool) -> None:
+    """Choose the exit code: where there is no data, all of it may be in folders that cannot be read."""
+    if is_wrong:
+        raise typer.Exit(DATA)
+    if any(not is_something or isinstance(why, TransientError) for why in survey.closed.values()):
+        raise typer.Exit(StorageError.exit_code)
 
 
 def _duration(option: str, text: str) -> timedelta:
@@ -354,27 +365,13 @@ def _delete(
 ) -> Sequence[Garbage]:
     manifests = sum(len(one.plan.manifests) for one in todo)
     try:
-        return delete_garbage(survey.catalog, todo, lambda: _wait(grace, sleep))
+        return delete_garbage(survey.catalog, todo, lambda: wait(grace, sleep))
     except KeyboardInterrupt:
         _tell(
             f"interrupted: of {manifests} manifests some or all are deleted, and their files are still there; a later "
             "gc finds these with --min-age 0s, when nothing runs"
         )
         raise
-
-
-def _wait(grace: timedelta, sleep: Callable[[float], None]) -> None:
-    bar = Bar("waiting for the grace period")
-    seconds = grace.total_seconds()
-    whole = int(seconds)
-    bar.expect(whole)
-    try:
-        for _ in range(whole):
-            sleep(1.0)
-            bar.advance()
-        sleep(seconds - whole)
-    finally:
-        bar.close()
 
 
 def _print(lines: Iterable[str]) -> None:

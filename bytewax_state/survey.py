@@ -19,13 +19,13 @@ from pathlib import Path
 from threading import get_ident
 from typing import Protocol, TypeVar
 
-from bytewax_state.errors import BytewaxStateError, SnapshotError, UsageError
+from bytewax_state.errors import BytewaxStateError, SnapshotError, StorageError, UsageError
 from bytewax_state.signing import Keys
 from bytewax_state.snapshot import garbage, invariants
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
 from bytewax_state.snapshot.garbage import Plan
 from bytewax_state.snapshot.invariants import Finding
-from bytewax_state.snapshot.layout import component, is_store_id, parse_manifest_name, step_prefix, store_worker
+from bytewax_state.snapshot.layout import component, is_of, is_store_id, parse_manifest_name, step_prefix, store_worker
 from bytewax_state.snapshot.manifest import FileEntry
 from bytewax_state.snapshot.recovery import read_refs
 from bytewax_state.snapshot.ref import Ref, decode_ref
@@ -175,12 +175,36 @@ class Survey:
         self.progress = progress
         self._pool = ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-look")
         self.catalog = Catalog(_Watched(storage, progress), keys, threads)
+        self.closed: dict[str, StorageError] = {}
+        """Folders beside those of flows that cannot be read, to why: each may be a flow's, or somebody else's."""
         self._sound: set[str] = set()
         """Names of files with the digest that they should have; no file ever changes."""
 
     def close(self) -> None:
         """Stop asking."""
         self._pool.shutdown(cancel_futures=True)
+
+    def steps(self, flow: str | None = None) -> list[str]:
+        """List steps.
+
+        :arg flow: Only of this flow; `None` for all flows. Then what cannot be read is left out, and noted in `closed`.
+
+        :returns: Their folders in the storage.
+
+        :raises StorageError: If the storage, or the flow that is asked for, cannot be listed.
+
+        """
+        if flow is not None:
+            return self.catalog.steps([component(flow)])
+        found = self.ask(self.catalog.flows(), self._steps_of)
+        return sorted(prefix for steps in found.values() for prefix in steps)
+
+    def _steps_of(self, flow: str) -> list[str]:
+        try:
+            return self.catalog.steps([flow])
+        except StorageError as ex:
+            self.closed[flow] = ex
+            return []
 
     def find(self, text: str) -> str:
         """Find a manifest, in whatever step it is.
@@ -198,8 +222,9 @@ class Survey:
         if not is_store_id(store_id) or (at and not re.fullmatch(r"[0-9]{1,18}", version)):
             msg = f"{text!r} is no version; expected STORE@VERSION, such as 20261124T081500123456Z-w000-ab12cd34@17"
             raise UsageError(msg)
-        parsed = {name: parse_manifest_name(name) for name in self.storage.list("")}
-        there = {one.version: name for name, one in parsed.items() if one is not None and one.store_id == store_id}
+        found = self.ask([f"{prefix}/{store_id}" for prefix in self.steps()], self.storage.list)
+        parsed = {name: parse_manifest_name(name) for names in found.values() for name in names}
+        there = {one.version: name for name, one in parsed.items() if one is not None}
         wanted = int(version) if at else max(there, default=0)
         if wanted not in there:
             versions = f"versions {', '.join(map(str, sorted(there)))}" if there else "nothing"
@@ -237,7 +262,7 @@ class Survey:
         findings: list[Finding] = []
         named: list[FileEntry] = []
         steps = manifests = 0
-        for prefix in sorted({*self.catalog.steps(), *roots.needed, *roots.unreadable}):
+        for prefix in sorted({*self.steps(), *roots.needed, *roots.unreadable}):
             step = self.catalog.step(prefix)
             findings += self._check(step, now, roots, deep, min_age)
             named += named_files(step).values()
@@ -314,6 +339,7 @@ class _Watched:
         self.put_file = storage.put_file
         self.get_file = storage.get_file
         self.size = storage.size
+        self.folders = storage.folders
         self.delete = storage.delete
         self._storage = storage
         self._progress = progress
@@ -322,11 +348,10 @@ class _Watched:
 
     def list(self, prefix: str) -> list[str]:
         names = self._storage.list(prefix)
-        if prefix:
-            new = {name for name in names if name not in self._seen and parse_manifest_name(name) is not None}
-            self._seen |= new
-            self._left |= new
-            self._progress.expect(len(new))
+        new = {name for name in names if name not in self._seen and parse_manifest_name(name) is not None}
+        self._seen |= new
+        self._left |= new
+        self._progress.expect(len(new))
         return names
 
     def get(self, name: str) -> bytes:
@@ -359,25 +384,3 @@ def named_files(step: StepCatalog) -> dict[str, FileEntry]:
 
     """
     return {f"{step.prefix}/{entry.path}": entry for manifest in step.manifests() for entry in manifest.files}
-
-
-def is_of(prefix: str, flows: Collection[str]) -> bool:
-    """Tell whether a step's folder is that of one of some flows."""
-    return any(prefix.startswith(f"{component(flow)}/") for flow in flows)
-
-
-def is_chosen(prefix: str, flow: str | None, step: str | None) -> bool:
-    """Tell whether a step's folder is that of a step, or of one inside of an operator.
-
-    :arg prefix: Folder of a step in the storage.
-
-    :arg flow: Flow; `None` for any.
-
-    :arg step: Full id of a core step or of an operator; `None` for any.
-
-    :returns: Whether it is.
-
-    """
-    found, _, last = prefix.split("/")
-    within = step is None or last == component(step) or last.startswith(f"{component(step)}.")
-    return within and (flow is None or found == component(flow))

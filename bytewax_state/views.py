@@ -9,7 +9,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import asdict
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from threading import Lock
 from typing import Any
 
@@ -350,3 +350,24 @@ class Bar:
             self._bar.add_task(self._what)
             self._bar.start()
         self._bar.update(self._bar.task_ids[0], total=self._total, completed=self._done)
+
+
+def wait(grace: timedelta, sleep: Callable[[float], None]) -> None:
+    """Wait, and show a bar meanwhile.
+
+    :arg grace: How long.
+
+    :arg sleep: Waits some seconds.
+
+    """
+    bar = Bar("waiting for the grace period")
+    seconds = grace.total_seconds()
+    whole = int(seconds)
+    bar.expect(whole)
+    try:
+        for _ in range(whole):
+            sleep(1.0)
+            bar.advance()
+        sleep(seconds - whole)
+    finally:
+        bar.close()

@@ -1,4 +1,4 @@
-"""Disks for tests, small, read-only or without hard links, where this user may mount some."""
+"""Disks that refuse, for tests: small, read-only and without hard links, where some can be mounted; closed folders."""
 
 import os
 import shutil
@@ -57,3 +57,29 @@ def linkless(folder: Path) -> list[str]:
 
 def _works(command: list[str]) -> bool:
     return subprocess.run(command, check=False, capture_output=True).returncode == 0
+
+
+def bound(folder: Path) -> list[str]:
+    """Return the front of a command for which permissions hold, though this user may be root.
+
+    :arg folder: A closed folder is made here, to be tried.
+
+    :returns: What to put before the command. The test is skipped if there is nothing.
+
+    """
+    closed = folder / "closed"
+    closed.mkdir(mode=0)
+    for command in ([], ["setpriv", "--bounding-set=-dac_override,-dac_read_search"]):
+        try:
+            tried = subprocess.run([*command, "ls", str(closed)], check=False, capture_output=True)
+        except OSError:
+            continue
+        if b"denied" in tried.stderr:
+            return command
+    pytest.skip("nothing is closed to this user")
+
+
+def close(path: Path) -> None:
+    """Make a folder that nobody may read, or make one so."""
+    path.mkdir(exist_ok=True, parents=True)
+    path.chmod(0)

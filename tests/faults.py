@@ -108,6 +108,12 @@ class FaultyStorage:
         self._after(fault, name)
         return size
 
+    def folders(self, prefix: str) -> list[str]:
+        fault = self._before("folders", prefix)
+        names = self._storage.folders(prefix)
+        self._after(fault, prefix)
+        return names
+
     def list(self, prefix: str) -> list[str]:
         fault = self._before("list", prefix)
         names = self._storage.list(prefix)

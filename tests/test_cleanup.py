@@ -212,9 +212,9 @@ def test_what_is_published_while_gc_looks_survives(shop: Shop, monkeypatch: pyte
     shop.later = timedelta(0)
     steps = Catalog.steps
 
-    def after_a_run(catalog: Catalog) -> list[str]:
+    def after_a_run(*args: Any) -> list[str]:
         shop.run(1, 2, 4, 5)
-        return steps(catalog)
+        return steps(*args)
 
     monkeypatch.setattr(Catalog, "steps", after_a_run)
     assert shop.gc(*NOTHING_RUNS, "--delete") != []
@@ -227,10 +227,10 @@ def test_the_partitions_are_read_before_the_storage(shop: Shop, monkeypatch: pyt
     shop.run(1, 2)
     steps = Catalog.steps
 
-    def without_partitions(catalog: Catalog) -> list[str]:
+    def without_partitions(*args: Any) -> list[str]:
         shutil.rmtree(shop.recovery)
         shop.recovery.mkdir()
-        return steps(catalog)
+        return steps(*args)
 
     monkeypatch.setattr(Catalog, "steps", without_partitions)
     assert shop.gc() != []
@@ -244,11 +244,11 @@ def test_a_version_that_goes_between_the_two_looks_is_looked_for_again(
     steps = Catalog.steps
     runs = iter([lambda: shop.run(1, 2, 3), list])
 
-    def after_a_run(catalog: Catalog) -> list[str]:
+    def after_a_run(*args: Any) -> list[str]:
         old = [name for name in shop.objects() if name.endswith(".manifest")]
         if next(runs)():
             shop.catalog.storage.delete(old)
-        return steps(catalog)
+        return steps(*args)
 
     monkeypatch.setattr(Catalog, "steps", after_a_run)
     assert shop.cli("gc", "--recovery", shop.recovery).exit_code == 0

@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.failing import BLOCK, check_name, conflict, failing, fetch
+from bytewax_state.snapshot.failing import BLOCK, check_name, conflict, failing, fetch, is_part
 
 __all__ = ["Bucket", "Memory"]
 
@@ -88,15 +88,22 @@ class Bucket:
         with self._failing("look at", name):
             return self._size(path)
 
+    def folders(self, prefix: str) -> list[str]:
+        """See `Storage.folders`."""
+        above = self._folder(prefix)
+        with suppress(FileNotFoundError), self._failing("list", prefix, missing=True):
+            found = {entry["name"].rstrip("/") for entry in self._fs.ls(above, detail=True) if _is_folder(entry)}
+            # Some drivers list the folder itself too, where an object marks it.
+            names = {name.rpartition("/")[2] for name in found if name != above}
+            return sorted(filter(is_part, names))
+        return []
+
     def list(self, prefix: str) -> list[str]:
         """See `Storage.list`."""
         above = len(self._root) + 1
-        path = self._path(prefix) if prefix else self._root
-        try:
-            with self._failing("list", prefix, missing=True):
-                return sorted(found[above:] for found in self._fs.find(path))
-        except FileNotFoundError:
-            return []
+        with suppress(FileNotFoundError), self._failing("list", prefix, missing=True):
+            return sorted(found[above:] for found in self._fs.find(self._folder(prefix)))
+        return []
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Storage.delete`."""
@@ -136,6 +143,9 @@ class Bucket:
                 raise ConnectionError(msg)
             yield block
 
+    def _folder(self, prefix: str) -> str:
+        return self._path(prefix) if prefix else self._root
+
     def _path(self, name: str) -> str:
         check_name(name, self.url)
         return f"{self._root}/{name}"
@@ -161,6 +171,10 @@ class Memory(Bucket):
 def _once_or_twice(is_same: Callable[[], bool]) -> bool:
     """Compare, and once more if it is not the same: an object may be damaged on its way."""
     return is_same() or is_same()
+
+
+def _is_folder(entry: dict[str, Any]) -> bool:
+    return bool(entry["type"] == "directory")
 
 
 def _made(write: Callable[[T, str], None], content: T, path: str) -> bool:

@@ -15,7 +15,7 @@ from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot.layout import (
     parse_file_path,
     parse_manifest_name,
-    step_of,
+    steps_prefix,
     store_prefix,
 )
 from bytewax_state.snapshot.manifest import Manifest, decode, encode, name_of
@@ -159,14 +159,28 @@ class Catalog:
         parsed = [parse_manifest_name(name) for name in names]
         return sorted(one.version for one in parsed if one is not None)
 
-    def steps(self) -> list[str]:
-        """List the steps of all flows.
+    def flows(self) -> list[str]:
+        """List what may be flows. Others may keep folders beside them, so nothing is read of what is in these.
 
         :returns: Their folders in the storage.
 
+        :raises StorageError: If the storage cannot be listed.
+
         """
-        found = {step_of(name) for name in self.storage.list("")}
-        return sorted(prefix for prefix in found if prefix is not None)
+        return self.storage.folders("")
+
+    def steps(self, flows: Iterable[str] | None = None) -> list[str]:
+        """List the steps of flows.
+
+        :arg flows: Folders of flows in the storage; `None` for all.
+
+        :returns: The steps' folders in the storage.
+
+        :raises StorageError: If one of the flows cannot be listed.
+
+        """
+        above = [steps_prefix(flow) for flow in (self.flows() if flows is None else flows)]
+        return sorted(f"{prefix}/{step}" for prefix in above for step in self.storage.folders(prefix))
 
     def step(self, prefix: str, brief: bool = False) -> StepCatalog:
         """Look at all that lies below a step.

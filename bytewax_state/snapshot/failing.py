@@ -7,6 +7,7 @@ does not own when to try again (`storage`). Called by `folder` and `bucket`.
 import errno
 import hashlib
 import os
+import re
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,7 +16,18 @@ from typing import BinaryIO
 from bytewax_state import open_files
 from bytewax_state.errors import BytewaxStateError, ConflictError, StorageError
 
-__all__ = ["BLOCK", "TEMPORARY", "TransientError", "check_name", "conflict", "failing", "fetch", "link", "local_disk"]
+__all__ = [
+    "BLOCK",
+    "TEMPORARY",
+    "TransientError",
+    "check_name",
+    "conflict",
+    "failing",
+    "fetch",
+    "is_part",
+    "link",
+    "local_disk",
+]
 
 BLOCK = 8 << 20
 """How many bytes of a file are in memory at once."""
@@ -25,6 +37,7 @@ TEMPORARY = ".tmp-"
 
 _LINKLESS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
 """What file systems answer that have no hard links, or not this one."""
+_PART = re.compile(r"[A-Za-z0-9_~%=-][A-Za-z0-9_.~%=-]*")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
@@ -53,8 +66,16 @@ class TransientError(StorageError):
     """The storage failed in a way that may be over at the next try."""
 
 
+def is_part(text: str) -> bool:
+    """Tell whether a text can be a part of an object's name, between two slashes.
+
+    What cannot is somebody else's, such as `lost+found` or `.snapshot`: no verb goes into it.
+    """
+    return _PART.fullmatch(text) is not None
+
+
 def check_name(name: str, url: str) -> None:
-    """Refuse a name that could lead out of a storage.
+    """Refuse a name that the layout does not make: it could lead out of a storage.
 
     :arg name: Name of an object.
 
@@ -63,7 +84,7 @@ def check_name(name: str, url: str) -> None:
     :raises StorageError: If it is one.
 
     """
-    if any(part in {"", ".", ".."} or part.startswith(TEMPORARY) for part in name.split("/")):
+    if not all(map(is_part, name.split("/"))):
         msg = f"{name!r} cannot be the name of an object in {url}; names are made by the layout"
         raise StorageError(msg)
 

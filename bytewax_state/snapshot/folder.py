@@ -4,6 +4,7 @@ Owns how an object comes to be on a disk: durably, and all at once or not at all
 (`failing`). Made by `storage`, for a folder or a `file://` URL.
 """
 
+import errno
 import filecmp
 import os
 import stat
@@ -15,7 +16,7 @@ from typing import BinaryIO
 import tenacity
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch, link
+from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch, is_part, link
 
 __all__ = ["Folder"]
 
@@ -95,16 +96,16 @@ class Folder:
             return None
         return found.st_size if stat.S_ISREG(found.st_mode) else None
 
+    def folders(self, prefix: str) -> list[str]:
+        """See `Storage.folders`."""
+        with self._failing("list", prefix), suppress(NotADirectoryError):
+            return sorted(entry.name for entry in _entries(self._folder(prefix)) if _is_folder(entry))
+        return []
+
     def list(self, prefix: str) -> list[str]:
         """See `Storage.list`."""
-        names: list[str] = []
         with self._failing("list", prefix):
-            # Links are followed: a part of the storage may have been moved to another disk.
-            below = self._path(prefix) if prefix else self._root
-            for folder, _, files in os.walk(below, onerror=_unless_gone, followlinks=True):
-                here = Path(folder).relative_to(self._root)
-                names.extend((here / file).as_posix() for file in files if not file.startswith(TEMPORARY))
-        return sorted(names)
+            return sorted(_below(self._folder(prefix), prefix))
 
     def delete(self, names: Iterable[str]) -> None:
         """See `Storage.delete`."""
@@ -121,6 +122,9 @@ class Folder:
                     raise StorageError(msg)
                 (folder / path.name).unlink(missing_ok=True)
             _prune(folder, root)
+
+    def _folder(self, prefix: str) -> Path:
+        return self._path(prefix) if prefix else self._root
 
     def _path(self, name: str) -> Path:
         check_name(name, self.url)
@@ -204,6 +208,33 @@ def _sync(folder: Path) -> None:
         os.close(number)
 
 
-def _unless_gone(ex: OSError) -> None:
-    if not isinstance(ex, FileNotFoundError):
-        raise ex
+def _below(folder: Path, prefix: str, above: tuple[Path, ...] = ()) -> Iterator[str]:
+    """Name all objects below a folder.
+
+    Links are followed, as a part of the storage may have been moved to another disk. A link to a folder that the path
+    came through would be followed for ever, so it is left out.
+    """
+    here = (*above, folder)
+    for entry in _entries(folder):
+        name = f"{prefix}/{entry.name}".removeprefix("/")
+        if not _is_folder(entry):
+            yield name
+        elif not (entry.is_symlink() and any(map(Path(entry.path).samefile, here))):
+            yield from _below(folder / entry.name, name, here)
+
+
+def _entries(folder: Path) -> list[os.DirEntry[str]]:
+    """List what may be ours in a folder; nothing if there is no such folder, or none any more."""
+    try:
+        with os.scandir(folder) as entries:
+            return [entry for entry in entries if is_part(entry.name)]
+    except FileNotFoundError:
+        return []
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    """Tell whether an entry is a folder. One that cannot be looked at may be; listing it tells why it cannot."""
+    try:
+        return entry.is_dir()
+    except OSError as ex:
+        return ex.errno != errno.ELOOP

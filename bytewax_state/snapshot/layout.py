@@ -19,6 +19,7 @@ Called by everything that reads or writes a snapshot.
 
 import hashlib
 import re
+from collections.abc import Collection
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -30,7 +31,9 @@ __all__ = [
     "file_name",
     "file_path",
     "frozen_dir",
+    "is_chosen",
     "is_local_name",
+    "is_of",
     "is_store_id",
     "live_dir",
     "local_stores",
@@ -40,8 +43,8 @@ __all__ = [
     "new_store_id",
     "parse_file_path",
     "parse_manifest_name",
-    "step_of",
     "step_prefix",
+    "steps_prefix",
     "store_dir",
     "store_prefix",
     "store_time",
@@ -126,7 +129,18 @@ def step_prefix(flow_id: str, step_id: str) -> str:
     :returns: Name, without a slash at its end.
 
     """
-    return f"{component(flow_id)}/steps/{component(step_id)}"
+    return f"{steps_prefix(component(flow_id))}/{component(step_id)}"
+
+
+def steps_prefix(flow: str) -> str:
+    """Name the folder of the steps of a flow in the storage.
+
+    :arg flow: Folder of the flow: `component` of its id.
+
+    :returns: Name, without a slash at its end.
+
+    """
+    return f"{flow}/steps"
 
 
 def store_prefix(flow_id: str, step_id: str, store_id: str) -> str:
@@ -168,16 +182,26 @@ def parse_manifest_name(name: str) -> ManifestName | None:
     return ManifestName(parts[0], parts[2], parts[3], int(found[1]))
 
 
-def step_of(name: str) -> str | None:
-    """Name the folder of the step that an object belongs to.
+def is_of(prefix: str, flows: Collection[str]) -> bool:
+    """Tell whether a step's folder is that of one of some flows."""
+    return any(prefix.startswith(f"{component(flow)}/") for flow in flows)
 
-    :arg name: Name of any object.
 
-    :returns: What `step_prefix` gives for it; `None` if it is in no step's folder.
+def is_chosen(prefix: str, flow: str | None, step: str | None) -> bool:
+    """Tell whether a step's folder is that of a step, or of one inside of an operator.
+
+    :arg prefix: Folder of a step in the storage.
+
+    :arg flow: Flow; `None` for any.
+
+    :arg step: Full id of a core step or of an operator; `None` for any.
+
+    :returns: Whether it is.
 
     """
-    parts = name.split("/")
-    return "/".join(parts[:3]) if len(parts) > 3 and parts[1] == "steps" else None
+    found, _, last = prefix.split("/")
+    within = step is None or last == component(step) or last.startswith(f"{component(step)}.")
+    return within and (flow is None or found == component(flow))
 
 
 def store_time(store_id: str) -> datetime | None:

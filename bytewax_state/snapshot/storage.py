@@ -118,6 +118,17 @@ class Storage(Protocol):
 
         """
 
+    def folders(self, prefix: str) -> list[str]:
+        """List what is directly in a folder, and has objects below it; those of others there are left out.
+
+        :arg prefix: Name of a folder; empty for the whole storage.
+
+        :returns: Last parts of the names of folders, sorted; a folder of a disk may be empty.
+
+        :raises StorageError: If it cannot be listed.
+
+        """
+
     def list(self, prefix: str) -> list[str]:
         """List objects.
 
@@ -190,6 +201,10 @@ class Retrying:
     def size(self, name: str) -> int | None:
         """See `Storage.size`."""
         return self._again(self._storage.size, name)
+
+    def folders(self, prefix: str) -> list[str]:
+        """See `Storage.folders`."""
+        return self._again(self._storage.folders, prefix)
 
     def list(self, prefix: str) -> list[str]:
         """See `Storage.list`."""

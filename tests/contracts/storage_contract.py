@@ -133,6 +133,13 @@ class StorageContract:
         assert storage.list("a") == ["a/b.4", "a/b/1", "a/b/c/2", "a/bc/3"]
         assert storage.list("") == ["a/b.4", "a/b/1", "a/b/c/2", "a/bc/3", "d/5"]
 
+    def test_what_is_directly_in_a_folder_can_be_told_alone(self, storage: Storage) -> None:
+        """However much lies below it; what no layout makes is somebody else's."""
+        for name in ("a/b/1", "a/b/c/2", "a/bc/3", "a/b.4", "d/5", "6"):
+            storage.put(name, b"")
+        assert (storage.folders(""), storage.folders("a"), storage.folders("a/b")) == (["a", "d"], ["b", "bc"], ["c"])
+        assert storage.folders("a/b/c") == storage.folders("a/b.4") == storage.folders("b") == []
+
     def test_what_was_listed_can_be_read(self, storage: Storage) -> None:
         """Names with percent signs, dots and equals signs too."""
         for name in ("fl%20ow/%2E/x", "=/steps/flow.sum=0f/y"):
@@ -162,7 +169,7 @@ class StorageContract:
         assert beneath.list("") == ["a/2"]
         storage.delete([])
 
-    @pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a/../../x", "a//b", "a/./b", "a/"])
+    @pytest.mark.parametrize("name", ["", "/etc/x", "../x", "a/../../x", "a//b", "a/./b", "a/", ".a/b", "a/b+c"])
     def test_no_name_leads_out_of_the_storage(self, name: str, storage: Storage) -> None:
         """Names come from manifests too, and those from outside."""
         with pytest.raises(StorageError):

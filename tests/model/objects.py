@@ -61,6 +61,10 @@ class Objects:
         data = self._data.get(name)
         return None if data is None else len(data)
 
+    def folders(self, prefix: str) -> list[str]:
+        above = len(prefix) + 1 if prefix else 0
+        return sorted({name[above:].partition("/")[0] for name in self.list(prefix) if "/" in name[above:]})
+
     def list(self, prefix: str) -> list[str]:
         if prefix:
             check_name(prefix, self.url)

@@ -157,6 +157,16 @@ class TestTheDisk:
         (tmp_path / "snap shots" / "a" / "b").symlink_to(tmp_path / "moved")
         assert folder.list("") == folder.list("a") == folder.list("a/b") == ["a/b/1"]
 
+    def test_a_link_that_leads_back_is_not_followed(self, folder: Storage, tmp_path: Path) -> None:
+        """It would be followed for ever, or as often as the system lets it."""
+        root = tmp_path / "snap shots"
+        for name in ("a/1", "b/2"):
+            folder.put(name, b"")
+        (root / "a" / "up").symlink_to(root)
+        (root / "a" / "over").symlink_to(root / "b")
+        (root / "b" / "back").symlink_to(root / "a")
+        assert folder.list("") == ["a/1", "a/over/2", "b/2", "b/back/1"]
+
     def test_objects_can_be_read_by_others(self, folder: Storage, tmp_path: Path) -> None:
         """As far as the umask lets them, though they begin as temporary files."""
         plain = file_of(tmp_path, b"")

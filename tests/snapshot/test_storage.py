@@ -12,7 +12,7 @@ from bytewax_state.snapshot.storage import Retrying, Storage, open_storage
 from tests.contracts.storage_contract import NAME, StorageContract, file_of
 from tests.faults import ALWAYS, Fault, FaultyStorage, QuotaStorage, flipped
 
-VERBS = ("put", "put_file", "get", "get_file", "size", "list", "delete")
+VERBS = ("put", "put_file", "get", "get_file", "size", "folders", "list", "delete")
 
 
 def retrying(storage: Storage, attempts: int = 3) -> Retrying:
