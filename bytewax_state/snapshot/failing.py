@@ -8,6 +8,7 @@ import errno
 import hashlib
 import os
 import re
+import traceback
 from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -27,6 +28,7 @@ __all__ = [
     "is_part",
     "link",
     "local_disk",
+    "shown_cause",
 ]
 
 BLOCK = 8 << 20
@@ -113,7 +115,21 @@ def failing(verb: str, what: str, hide: Callable[[str], str], *, missing: bool) 
         shown = hide(text)
         kind = TransientError if _is_transient(ex) else StorageError
         msg = f"cannot {verb} {what}: {shown}; {_advice(ex)}"
-        raise kind(msg) from (ex if shown == text else None)
+        raise kind(msg) from shown_cause(ex, hide)
+
+
+def shown_cause(ex: Exception, hide: Callable[[str], str]) -> Exception | None:
+    """Choose what to show as the cause of our error.
+
+    :arg ex: Error of a driver.
+
+    :arg hide: Takes what is secret out of a text.
+
+    :returns: The error; `None` if its traceback, with those of its own causes, would show a secret.
+
+    """
+    text = "".join(traceback.format_exception(ex))
+    return ex if hide(text) == text else None
 
 
 def _is_transient(ex: Exception) -> bool:

@@ -5,23 +5,23 @@ Owns what the verbs promise, which storage a URI means, and when a verb is tried
 """
 
 import logging
+import os
 import re
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
-from urllib.parse import unquote
 
 import fsspec
 import tenacity
-from fsspec.core import url_to_fs
 
 from bytewax_state import open_files
 from bytewax_state.errors import ConfigError, StorageError
 from bytewax_state.settings import absolute
 from bytewax_state.snapshot.bucket import Bucket, Memory
-from bytewax_state.snapshot.failing import TransientError
+from bytewax_state.snapshot.failing import TransientError, shown_cause
 from bytewax_state.snapshot.folder import Folder
+from bytewax_state.snapshot.hiding import URI, hider
 
 __all__ = ["Retrying", "Storage", "TransientError", "check_uri", "open_storage", "shared_url"]
 
@@ -39,15 +39,9 @@ _LOCAL = frozenset({"file", "local"})
 _EXTRAS = {"gs": "gcs", "gcs": "gcs", "s3": "s3", "s3a": "s3", "abfs": "azure", "abfss": "azure", "az": "azure"}
 """Scheme to the extra of this package that brings its driver."""
 
-_ACCOUNTS = frozenset({"abfs", "abfss", "az"})
-"""Schemes with a container, rather than a secret, in front of the `@`."""
-
-_URI = re.compile(
-    r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://(?:(?P<user>[^/]*)@)?(?P<rest>[^?]*)(?P<query>\?.*)?", re.DOTALL
-)
-_SECRET = re.compile(r"secret|passw|token|key|cred|connection_string|sas|auth|sig", re.IGNORECASE)
-_SHORT = 3
-"""Options of so few characters are no secrets: they would be found in any text."""
+_GCS_PROBE = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
+"""Unless this is `false` when gcsfs is imported, it asks over gRPC of which kind a bucket is, and waits for a minute
+where there is no answer, at the first call and again at later ones."""
 
 
 class Storage(Protocol):
@@ -254,10 +248,10 @@ def check_uri(uri: str, options: Mapping[str, Any]) -> None:
     :raises ConfigError: If it is one.
 
     """
-    found = _URI.fullmatch(uri)
+    found = URI.fullmatch(uri)
     _check_single(uri)
     if found is not None and found["scheme"].lower() not in _LOCAL:
-        _check_driver(found["scheme"].lower(), _hider(found, options)(uri))
+        _driver(found["scheme"].lower(), hider(found, options)(uri))
 
 
 def shared_url(uri: str, options: Mapping[str, Any]) -> str | None:
@@ -270,31 +264,33 @@ def shared_url(uri: str, options: Mapping[str, Any]) -> str | None:
     :returns: What to show of the URI; `None` for a folder of this machine, and for `memory://`.
 
     """
-    found = _URI.fullmatch(uri)
+    found = URI.fullmatch(uri)
     if found is None or found["scheme"].lower() in _LOCAL | {"memory"}:
         return None
-    return _hider(found, options)(uri)
+    return hider(found, options)(uri)
 
 
 def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
     check_uri(uri, options)
-    found = _URI.fullmatch(uri)
+    found = URI.fullmatch(uri)
     if found is None:
         return Folder(absolute(uri))
-    scheme, hide = found["scheme"].lower(), _hider(found, options)
+    scheme, hide = found["scheme"].lower(), hider(found, options)
     if scheme in _LOCAL:
         return Folder(absolute(uri.partition("://")[2]))
     shown = hide(uri)
     fixed = {"use_listings_cache": False, "skip_instance_cache": True}
+    driver = _driver(scheme, shown)
     try:
-        fs, root = url_to_fs(uri, **{**options, **fixed})
+        fs = driver(**{**driver._get_kwargs_from_urls(uri), **options, **fixed})  # noqa: SLF001  # for drivers
+        root = str(fs._strip_protocol(uri))  # noqa: SLF001  # likewise
     except Exception as ex:  # noqa: BLE001  # a driver may raise anything
         text = hide(str(ex))
         remedy = open_files.remedy(ex)
         todo = remedy or "check it and BYTEWAX_STATE_STORAGE_OPTIONS"
         msg = f"BYTEWAX_STATE_URI is {shown}, and its driver says: {text}; {todo}"
         kind = StorageError if remedy or isinstance(ex, OSError) else ConfigError
-        raise kind(msg) from (ex if text == str(ex) else None)
+        raise kind(msg) from shown_cause(ex, hide)
     if scheme == "memory":
         return Memory(fs, root, shown, threads, hide)
     if not root.strip("/"):
@@ -305,15 +301,18 @@ def _open(uri: str, options: Mapping[str, Any], threads: int) -> Storage:
 
 def _check_single(uri: str) -> None:
     """Refuse what was meant for a URL, and would silently become a folder of that name, and chained URLs."""
-    if ":" in uri.partition("/")[0] and (_URI.fullmatch(uri) is None or "::" in uri):
+    if ":" in uri.partition("/")[0] and (URI.fullmatch(uri) is None or "::" in uri):
         shown = re.sub(r"//[^/]*@|\?.*", "***", uri)
         msg = f"BYTEWAX_STATE_URI is {shown}, expected a folder, or one URL such as file:///data or gs://bucket/prefix"
         raise ConfigError(msg)
 
 
-def _check_driver(scheme: str, shown: str) -> None:
+def _driver(scheme: str, shown: str) -> Any:
+    """Import the driver of a scheme, in a way in which it does not hang."""
+    if _EXTRAS.get(scheme) == "gcs":
+        os.environ.setdefault(_GCS_PROBE, "false")
     try:
-        fsspec.get_filesystem_class(scheme)
+        return _without_probe(fsspec.get_filesystem_class(scheme))
     except ValueError:
         msg = (
             f"BYTEWAX_STATE_URI is {shown}, whose scheme {scheme!r} is not known; expected a folder, or a URL that "
@@ -327,38 +326,8 @@ def _check_driver(scheme: str, shown: str) -> None:
         raise ConfigError(msg) from ex
 
 
-def _hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], str]:
-    """Make what takes the secrets of a URI, and of a driver's options, out of a text."""
-    secrets = [text for text in _secrets(options) if len(text) > _SHORT]
-    if uri["user"] and uri["scheme"].lower() not in _ACCOUNTS:
-        secrets += _of_user(uri["user"])
-    if uri["query"]:
-        secrets.append(uri["query"])
-
-    def hide(text: str) -> str:
-        for secret in sorted(filter(None, secrets), key=len, reverse=True):
-            text = text.replace(secret, "***")
-        return text
-
-    return hide
-
-
-def _secrets(value: Any, named: bool = False) -> Iterator[str]:
-    """Find what is secret in a driver's options: below a name that says so, and in front of the host of a URL."""
-    if isinstance(value, Mapping):
-        for name, inner in value.items():
-            yield from _secrets(inner, named or _SECRET.search(str(name)) is not None)
-    elif isinstance(value, (list, tuple)):
-        for inner in value:
-            yield from _secrets(inner, named)
-    elif named and value is not None:
-        yield str(value)
-    elif isinstance(value, str):
-        url = _URI.fullmatch(value)
-        yield from _of_user(url["user"]) if url and url["user"] else ()
-
-
-def _of_user(user: str) -> list[str]:
-    """Name what is secret in the `user:password` of a URL, as it is written there and as it is meant."""
-    passwords = user.split(":")[1:]
-    return [f"{user}@", *passwords, *map(unquote, passwords)]
+def _without_probe(driver: Any) -> Any:
+    """Choose gcsfs's driver that does not probe, though the flow's module may have imported gcsfs before."""
+    if os.environ.get(_GCS_PROBE, "").lower() in {"true", "1"}:
+        return driver
+    return next((cls for cls in driver.__mro__ if cls.__module__ == "gcsfs.core"), driver)

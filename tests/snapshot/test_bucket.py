@@ -1,5 +1,6 @@
 """Drivers of fsspec as storages: the contract, how they fail, and what of their errors is shown."""
 
+import traceback
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any, ClassVar
@@ -119,6 +120,21 @@ def test_no_secret_is_shown_however_deep_it_lies(options: dict[str, Any]) -> Non
     with pytest.raises(StorageError, match="host") as caught:
         open_storage("broken://host/path", options, 1).get("a/1")
     assert "s3cret" not in str(caught.value)
+
+
+PASSWORD = {"password": "s3cret/word"}
+
+
+@pytest.mark.parametrize("said", [str(PASSWORD), "GET /?password=s3cret%2Fword"])
+def test_no_secret_is_shown_by_what_caused_an_error(said: str) -> None:
+    """A driver's error may be harmless, and its cause not: a traceback shows both."""
+    fsspec.register_implementation("broken", BrokenFileSystem, clobber=True)
+    failure = PermissionError("403 Forbidden")
+    failure.__cause__ = RuntimeError(said)
+    BrokenFileSystem.failure = failure
+    with pytest.raises(StorageError, match="403") as caught:
+        open_storage("broken://host/path", PASSWORD, 1).get("a/1")
+    assert "s3cret" not in "".join(traceback.format_exception(caught.value))
 
 
 def test_a_secret_is_not_shown_as_the_driver_sees_it() -> None:

@@ -1,5 +1,9 @@
 """Storages: the contract for each, what is tried again, and what a URI means."""
 
+import os
+import re
+import subprocess
+import sys
 import threading
 from pathlib import Path
 
@@ -12,6 +16,7 @@ from bytewax_state.snapshot.storage import Retrying, Storage, open_storage
 from tests.contracts.storage_contract import NAME, StorageContract, file_of
 from tests.faults import ALWAYS, Fault, FaultyStorage, QuotaStorage, flipped
 
+ROOT = Path(__file__).parents[2]
 VERBS = ("put", "put_file", "get", "get_file", "size", "folders", "list", "delete")
 
 
@@ -154,3 +159,53 @@ def test_a_driver_that_is_not_installed_is_named(uri: str, extra: str) -> None:
             open_storage(uri, {}, 1)
     else:
         pytest.skip("it is installed here")
+
+
+GCSFS = """
+import os
+from fsspec.implementations.memory import MemoryFileSystem
+from gcsfs.core import GCSFileSystem
+
+if os.getenv("GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT", "true").lower() in ("true", "1"):
+
+    class GCSFileSystem(GCSFileSystem):
+        def __init__(self, *args, **kwargs):
+            print("probes")
+"""
+
+CORE = """
+from fsspec.implementations.memory import MemoryFileSystem
+
+class GCSFileSystem(MemoryFileSystem):
+    protocol = ("gs", "gcs")
+"""
+
+PROBES = "GCSFS_EXPERIMENTAL_ZB_HNS_SUPPORT"
+
+
+@pytest.mark.parametrize("before", ["", "import gcsfs", "check_uri(uri, {})"], ids=["first", "imported", "checked"])
+@pytest.mark.parametrize(("given", "found"), [(None, ""), ("false", ""), ("true", "probes\n")])
+def test_gcsfs_does_not_probe_unless_it_is_told_to(given: str | None, found: str, before: str, tmp_path: Path) -> None:
+    """It would hang for minutes; a stand-in reads the variable as gcsfs does: once, when it is imported."""
+    (tmp_path / "gcsfs").mkdir()
+    (tmp_path / "gcsfs" / "__init__.py").write_text(GCSFS)
+    (tmp_path / "gcsfs" / "core.py").write_text(CORE)
+    lines = (
+        "from bytewax_state.snapshot.storage import check_uri, open_storage",
+        "uri = 'gs://bucket/path'",
+        before,
+        "open_storage(uri, {}, 1)",
+    )
+    env = {name: value for name, value in os.environ.items() if name != PROBES}
+    env |= {"PYTHONPATH": f"{tmp_path}{os.pathsep}{ROOT}"} | ({} if given is None else {PROBES: given})
+    command = [sys.executable, "-c", "\n".join(lines)]
+    done = subprocess.run(command, env=env, capture_output=True, text=True, check=False)
+    assert (done.stdout, done.stderr) == (found, "")
+
+
+def test_the_drivers_in_the_extras_have_floors() -> None:
+    """Without one, an old version is installed where another package wants old ones of what it needs."""
+    text = (ROOT / "pyproject.toml").read_text()
+    extras = text.partition("[project.optional-dependencies]")[2].partition("\n[")[0]
+    drivers = re.findall(r'^(?:gcs|s3|azure) = \["(.+)"\]$', extras, re.MULTILINE)
+    assert [driver.partition(">=")[2].count(".") for driver in drivers] == [1, 1, 1]
