@@ -243,8 +243,8 @@ def test_a_second_run_ends_with_a_conflict(run: Callable[..., Any], tmp_path: Pa
     """It is refused in the build of a source."""
     assert run(*RECOVER).returncode == 0
     (lock,) = (tmp_path / ".bytewax-state").rglob("*.lock")
-    with lock.open() as file:
-        fcntl.flock(file, fcntl.LOCK_EX)
+    with lock.open("a") as file:
+        fcntl.lockf(file, fcntl.LOCK_EX)
         assert_ends_with(run(*RECOVER), "conflict", 1)
 
 
