@@ -62,17 +62,22 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
         """
         worker = self._worker
         try:
-            part, out = self._slice, []
+            part = self._slice
+            out: Out = []
             if part is None:
                 part = self._wake(values[0].group)
                 # As in Bytewax, what is due when a run resumes comes before the first item.
-                out = self._on_due(part, worker.now())
+                out += self._on_due(part, worker.now())
             worker.epoch = values[-1].epoch
             items = values[0].items if len(values) == 1 else [item for chunk in values for item in chunk.items]
             by_key = {key: [value] for key, value in items}
             if len(by_key) < len(items):
                 by_key = _gathered(items)
-            out += self._on_items(part, by_key)
+            live = part.fetch(by_key)
+            if part.asked:
+                now = worker.now()
+                self._notify(part, sorted(part.pop_asked(now)), now, out)
+            self._on_items(part, live, by_key, out)
         except BaseException as ex:
             worker.fail(ex)
             raise
@@ -144,10 +149,9 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
     def _emit(self, out: Out) -> tuple[list[Out], bool]:
         return ([out], False) if out else ([], False)
 
-    def _on_items(self, part: Slice[Logic], by_key: dict[str, list[Any]]) -> Out:
-        out: Out = []
+    def _on_items(self, part: Slice[Logic], live: dict[str, Logic], by_key: dict[str, list[Any]], out: Out) -> None:
         rows, timers, now = self._worker.rows, part.timers, self._worker.now
-        live, wakes = self._fetch(part, by_key, out), rows.wakes
+        wakes = rows.wakes
         key, method = "", "on_batch"
         try:
             for key, values in by_key.items():
@@ -176,13 +180,6 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             part.changed.update(by_key)
         self._worker.changed = True
         part.settle()
-        return out
-
-    def _fetch(self, part: Slice[Logic], by_key: dict[str, list[Any]], out: Out) -> dict[str, Logic]:
-        live = part.fetch(by_key)
-        if late := part.pop_late(self._worker.now):
-            self._notify(part, sorted(late), self._worker.now(), out)
-        return live
 
     def _on_due(self, part: Slice[Logic], now: datetime) -> Out:
         out: Out = []

@@ -91,6 +91,7 @@ class Slice(ABC, Generic[T]):
         "_dues",
         "_rows",
         "_table",
+        "asked",
         "changed",
         "dirty",
         "group",
@@ -117,6 +118,8 @@ class Slice(ABC, Generic[T]):
         self.group = group
         self.live: dict[str, T] = {}
         self.changed: set[str] = set()
+        self.asked: list[str] = []
+        """Keys whose objects a `fetch` asked for the first time when they want to be notified."""
         self.volatile = False
         """Whether nothing is ever frozen or spilled, so that no change needs to be noted."""
         self.timers = Timers(peers)
@@ -155,16 +158,6 @@ class Slice(ABC, Generic[T]):
     @abstractmethod
     def visit_all(self) -> None:
         """Ask all restored objects that were not asked yet."""
-
-    @abstractmethod
-    def pop_late(self, now: Callable[[], datetime]) -> list[str]:
-        """Take keys off the schedule that are due, of those whose objects the last `fetch` asked for the first time.
-
-        :arg now: Tells the time.
-
-        :returns: Live keys.
-
-        """
 
     @abstractmethod
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
@@ -212,6 +205,20 @@ class Slice(ABC, Generic[T]):
 
         """
         return self.timers.pop(now) + self.timer_rows.pop(now, self._known, WALK)
+
+    def pop_asked(self, now: datetime) -> list[str]:
+        """Take keys that are due off the schedule, of those in `asked`, and empty it.
+
+        :arg now: Current time.
+
+        :returns: Live keys.
+
+        """
+        due = [key for key in self.asked if (at := self.timers.get(key)) is not None and at <= now]
+        for key in due:
+            self.timers.drop(key)
+        self.asked.clear()
+        return due
 
     def flush(self) -> None:
         """Write every change since the last flush into the table.

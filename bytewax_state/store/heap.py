@@ -37,10 +37,6 @@ class HeapSlice(Slice[T]):
     def visit_all(self) -> None:
         """Do nothing: all were asked when they were loaded."""
 
-    def pop_late(self, now: Callable[[], datetime]) -> list[str]:
-        """Return nothing: no `fetch` loads."""
-        return []
-
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
         """See `Slice.fetch`; they are all there."""
         return self.live

@@ -31,7 +31,6 @@ class RocksDBSlice(Slice[T]):
         "_count",
         "_in_table",
         "_limit",
-        "_loaded",
         "_missed",
         "_pace",
         "_spilled",
@@ -81,7 +80,6 @@ class RocksDBSlice(Slice[T]):
         self._count = 0  # keys that have a row
         self._pace = pace
         self._visit: Visit | None = None  # the visit to all restored objects, until it is through
-        self._loaded: list[str] = []  # keys that were asked in the last `fetch`
 
     @property
     def rows(self) -> int:
@@ -110,15 +108,8 @@ class RocksDBSlice(Slice[T]):
             return super().pop_due(now)
         keys = self.timer_rows.pop(now, self._known, WALK)
         self.fetch(keys)
-        self._loaded.clear()
-        return self._pop(keys, now) + self.timers.pop(now)
-
-    def pop_late(self, now: Callable[[], datetime]) -> list[str]:
-        """See `Slice.pop_late`."""
-        if not self._loaded:
-            return []
-        loaded, self._loaded = self._loaded, []
-        return self._pop(loaded, now())
+        self.asked = keys
+        return self.pop_asked(now) + self.timers.pop(now)
 
     def visit(self, now: Callable[[], datetime]) -> None:
         """See `Slice.visit`; an object that answers what its row says leaves no trace."""
@@ -162,12 +153,6 @@ class RocksDBSlice(Slice[T]):
     def _mark(self) -> bytes:
         """Mark the rows that the visit has yet to come to: their objects were asked."""
         return b"" if self._visit is None else self._pace.mark
-
-    def _pop(self, keys: Iterable[str], now: datetime) -> list[str]:
-        due = [key for key in keys if (at := self.timers.get(key)) is not None and at <= now]
-        for key in due:
-            self.timers.drop(key)
-        return due
 
     def fetch(self, keys: Iterable[str]) -> dict[str, T]:
         """See `Slice.fetch`; asks the table once, for the true misses only."""
@@ -229,7 +214,7 @@ class RocksDBSlice(Slice[T]):
             self._read(key, row)
         else:
             self._read_anew(key, row)
-            self._loaded.append(key)
+            self.asked.append(key)
 
     def _sweep(self) -> None:
         low = self._capacity * 7 // 8

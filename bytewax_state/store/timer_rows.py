@@ -127,15 +127,15 @@ class TimerRows:
         :returns: Time; a lower bound. `None`: never.
 
         """
-        times = [] if self._new is None else [self._new]
-        if self._early:
-            times.append(min(self._early.values()))
         if self._cursor is not None:
-            times.append(ORIGIN)
-        elif self._waiting:
+            return ORIGIN
+        due = self._new
+        if self._early:
+            due = _earlier(due, min(self._early.values()))
+        if self._waiting:
             self._mind_clock(now())
-            times.append(self._not_before())
-        return min(times, default=None)
+            due = _earlier(due, self._not_before())
+        return due
 
     def pop(self, now: datetime, known: Callable[[str], bool], limit: int) -> list[str]:
         """Hand out keys that are due: those that were never notified first, so that nothing makes them late.
@@ -230,3 +230,7 @@ class TimerRows:
     def _after(self, now: datetime) -> bytes:
         """Return the end of the range of rows that are due, exclusive."""
         return timer_key(self._group, self._state, to_microseconds(now) + 1, "")[:-4]
+
+
+def _earlier(one: datetime | None, other: datetime) -> datetime:
+    return other if one is None else min(one, other)

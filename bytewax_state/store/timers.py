@@ -169,6 +169,8 @@ class Timers:
         :returns: Time, or `None` if none is scheduled.
 
         """
+        if not self._heap:
+            return None
         if self._held and now() < self._held_at:
             self._release()
         return self._first()

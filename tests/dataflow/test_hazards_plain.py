@@ -137,8 +137,13 @@ def test_a_due_time_is_a_plain_datetime(
     batches: list[Batch] = [[("a", 1), ("b", 1)], [("c", 1)], [("a", 1), ("d", 1)], timedelta(seconds=0.6), [("d", 1)]]
     runs = [Run(workers=workers)]
     ours = results(step, batches, spilling.model_copy(update={"backend": backend}), runs)
-    assert ours == results(step, batches, None, runs)
+    assert _unordered(ours) == _unordered(results(step, batches, None, runs))
     assert all(values.count("rung") == 1 for values in ours.values())
+
+
+def _unordered(found: dict[str, list[Any]]) -> dict[str, list[str]]:
+    """Leave out whether a notification came before an item, which is up to how fast the machine is."""
+    return {key: sorted(map(str, values)) for key, values in found.items()}
 
 
 class ByNumber:
