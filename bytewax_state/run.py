@@ -7,6 +7,8 @@ and the last line of a run that an error of bytewax_state ends. Flags are those 
 
 import argparse
 import atexit
+import gc
+import io
 import logging
 import os
 import sys
@@ -235,8 +237,17 @@ def _end(failure: BytewaxStateError) -> NoReturn:
         threading._shutdown()  # type: ignore[attr-defined]
         atexit._run_exitfuncs()
     finally:
+        _flush_files()
         _say(f"bytewax-state: {error_text(failure)}")
         os._exit(failure.exit_code)
+
+
+def _flush_files() -> None:
+    """Write out what files that the flow left open have yet to write, as the interpreter does when it frees them."""
+    for thing in gc.get_objects():
+        if issubclass(type(thing), io.IOBase):
+            with suppress(Exception):
+                thing.flush()
 
 
 def _say(line: str) -> None:

@@ -336,6 +336,16 @@ def test_nothing_follows_the_last_line(code: str, run: Callable[..., Any]) -> No
     assert (before, last.partition(": ")[0], done.returncode) == (["noise"], "bytewax-state", 2)
 
 
+@pytest.mark.parametrize(("mode", "data"), [("w", "text"), ("wb", b"bytes")])
+def test_an_error_of_ours_leaves_no_open_file_unwritten(
+    mode: str, data: str | bytes, run: Callable[..., Any], tmp_path: Path
+) -> None:
+    """A flow may leave it to the interpreter to close its files."""
+    code = f"file = open('file', {mode!r}); file.write({data!r})"
+    assert_ends_with(run(*RECOVER, TOP=code, BOTTOM="attach(flow, Settings(uri=None))"), "config", 2)
+    assert (tmp_path / "file").read_text() == (data if isinstance(data, str) else data.decode())
+
+
 @pytest.mark.parametrize("closed", ["2>&-", "1>&- 2>&-", "2>/dev/full"])
 def test_the_exit_code_stays_where_nothing_can_be_written(closed: str, run: Callable[..., Any], tmp_path: Path) -> None:
     """And nothing is written into what has the number of standard error instead."""
