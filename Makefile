@@ -20,7 +20,9 @@ SEED ?= 1
 # A worker of pytest-xdist for each core; what shares a costly fixture stays on one.
 PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup
 
-.PHONY: demo quick test check lint soak bench clean
+FLOORS := $(VENV)/floors
+
+.PHONY: demo quick test check lint floors soak bench clean
 
 demo: $(STAMP)  ## Run a flow, kill it with -9, resume it, compare
 	$(BIN)/python examples/demo.py
@@ -39,6 +41,20 @@ lint: $(STAMP)  ## Lint, and check types and imports
 	$(BIN)/ruff format --check .
 	$(BIN)/mypy --strict bytewax_state
 	$(BIN)/lint-imports
+
+# From the source distribution, which has to have all that tests import and read.
+floors: $(STAMP)  ## Run the command line and the demo on the lowest versions that pyproject.toml allows
+	rm -rf $(FLOORS)
+	$(BIN)/python -m venv $(FLOORS)
+	$(FLOORS)/bin/python -m pip install --quiet --disable-pip-version-check hatchling
+	$(FLOORS)/bin/hatchling build -t sdist -d $(FLOORS)/dist
+	mkdir $(FLOORS)/source
+	tar -xzf $(FLOORS)/dist/*.tar.gz -C $(FLOORS)/source --strip-components=1
+	sed -nE 's/^ +"([a-z-]+)>=([0-9.]+).*/\1==\2/p' pyproject.toml > $(FLOORS)/lowest.txt
+	cd $(FLOORS)/source && ../bin/python -m pip install --quiet --disable-pip-version-check -c ../lowest.txt '.[dev]'
+	cd $(FLOORS)/source && ../bin/python -m pytest -q --collect-only > ../collected.txt || { cat ../collected.txt; exit 1; }
+	cd $(FLOORS)/source && ../bin/python -m pytest -q tests/test_cli.py tests/test_settings.py tests/test_docs.py
+	cd $(FLOORS)/source && ../bin/python examples/demo.py
 
 soak: $(STAMP)  ## Kill, starve and confuse a flow, again and again, and compare what it leaves
 	$(BIN)/python integration_tests/soak.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)

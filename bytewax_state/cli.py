@@ -11,6 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import asdict, dataclass
 from datetime import datetime, timedelta, timezone
+from importlib import metadata
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -124,8 +125,19 @@ MinAge = Annotated[
 ]
 
 
+def _show_version(is_asked: bool) -> None:
+    if is_asked:
+        typer.echo(f"bytewax-state {metadata.version('bytewax-state')}")
+        raise typer.Exit
+
+
 @app.callback()
-def commands(ctx: typer.Context) -> None:
+def commands(
+    ctx: typer.Context,
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Show the version, and exit.")
+    ] = False,
+) -> None:
     """Look at the snapshots of Bytewax flows whose state bytewax_state keeps, and clean up.
 
     A **flow** has stateful **steps**. Each run of it has a **store** for each step on each worker, and a store has

@@ -30,7 +30,7 @@ def rows(page: Path) -> dict[str, list[str]]:
 def default_of(name: str) -> str:
     """Write a default as the documentation does."""
     field = Settings.model_fields[name]
-    default = field.get_default(call_default_factory=True, validated_data={})
+    default = field.default if field.default_factory is None else field.default_factory()  # type: ignore[call-arg]
     return "1h" if default == timedelta(hours=1) else str(default)
 
 

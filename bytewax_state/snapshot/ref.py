@@ -104,8 +104,8 @@ def decode_ref(value: object, flow_id: str, step_id: str, keys: Keys = UNSIGNED)
     if not isinstance(value, bytes) or not is_ref(value):
         msg = (
             f"step {step_id!r} is to resume from a value of type {type(value).__qualname__}, expected a ref: "
-            "this looks like a row of plain Bytewax. Start with an empty recovery directory, run this flow without "
-            "bytewax_state, or convert the directory with `bytewax-state import` if this version has that command"
+            "this looks like a row of plain Bytewax. Start with an empty recovery directory, or run this flow without "
+            "bytewax_state"
         )
         raise UsageError(msg)
     found = value[len(MAGIC)] if len(value) > len(MAGIC) else 0

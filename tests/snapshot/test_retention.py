@@ -268,3 +268,28 @@ def test_a_claim_with_files_of_the_same_local_name_can_be_written(tmp_path: Path
     assert catalog.read(name_of(one)) == one
     with pytest.raises(ValueError, match="local"):
         catalog.write(replace(one, version=1))
+
+
+@pytest.mark.parametrize(("retain", "epoch"), [(0, 10), (60, 10), (600, 10), (600, 45), (0, 90)])
+def test_deletion_comes_within_the_time_that_is_documented(retain: int, epoch: int, tmp_path: Path) -> None:
+    """From when it is due: a round of a minute and an epoch for the manifest, and as long again for the files."""
+    run = Run(tmp_path, Policy(1, timedelta(seconds=retain)))
+    minute, one = timedelta(minutes=1), timedelta(seconds=epoch)
+    superseded: dict[int, datetime] = {}
+    gone: dict[str, timedelta] = {}
+    for number in range(1, (retain + 600 + 9 * epoch) // epoch):
+        now = NOW + number * one
+        superseded[number - 2] = now
+        run.lay(files=f"d{number}")
+        run.publish(f"d{number}", now, ancestors="")
+        there = run.left()
+        for version, at in superseded.items():
+            for name in (name_of(manifest(f"d{version}")), *named(f"d{version}")) if version > 0 else ():
+                if name not in there:
+                    gone.setdefault(name, now - at)
+    due = timedelta(seconds=max(retain, 60))
+    manifests, files = ([gone[name] for name in gone if name.endswith(end)] for end in (".manifest", ".sst"))
+    assert due <= min(manifests)
+    assert due + minute / 2 < max(manifests) < due + minute + 2 * one
+    assert due + minute <= min(files)
+    assert due + 3 * minute / 2 < max(files) < due + 2 * minute + 3 * one
