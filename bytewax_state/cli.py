@@ -352,7 +352,7 @@ def _opened(uri: str | None, doing: str) -> Iterator[Survey]:
     finally:
         survey.close()
         bar.close()
-        for name, why in survey.closed.items():
+        for name, why in sorted(survey.closed.items()):
             _tell(f"{name} was left out, as it cannot be read, and may be somebody else's: {one_line(str(why))}")
 
 
