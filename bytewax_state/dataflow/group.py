@@ -191,6 +191,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
             # A restored logic may have answered something new when it was asked for its time.
             self._worker.changed = True
         part.settle()
+        if keys:
+            part.hold.note(len(keys), self._worker.now() - now)
         return out
 
     def _notify(self, part: Slice[Logic], keys: list[str], now: datetime, out: Out) -> None:

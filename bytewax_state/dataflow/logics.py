@@ -49,7 +49,7 @@ class LogicRows:
         # Bytes of a logic in its initial state, once a probe showed that they rebuild it. They need no further probe.
         self._blank: bytes | None = None
         self._resident = False
-        self._warned = False
+        self._warned: set[str] = set()
         self._clock_floor: datetime | None = None
         self.wakes = wakes
 
@@ -166,6 +166,12 @@ class LogicRows:
                 "stays in memory, as its builder does not rebuild what its snapshot says; nor will a resume", None
             )
             return False
+        if found is not Likeness.SAME:
+            self._warn(
+                "is taken out of memory, though it cannot be told whether it comes back the same: its snapshot is "
+                "another one at each call, or its builder changes an order, or it cannot be looked into",
+                None,
+            )
         if found is Likeness.SAME and self._is_new(before):
             self._blank = data  # a builder that ignores its state has passed too
         else:
@@ -179,8 +185,8 @@ class LogicRows:
             return False
 
     def _warn(self, what: str, ex: Exception | None) -> None:
-        if not self._warned:
-            self._warned = True
+        if what not in self._warned:
+            self._warned.add(what)
             logger.warning("the state of step %r %s%s", self._step_id, what, f": {ex!r}" if ex else "")
 
     def _note_clock(self, logic: Logic) -> None:

@@ -42,6 +42,9 @@ logger = logging.getLogger("bytewax_state")
 
 _told: set[tuple[str, str | None, Path]] = set()
 
+_TASKS = Path("/proc/self/task")
+"""Where Linux shows the threads of this process."""
+
 
 @dataclass(frozen=True, slots=True)
 class Step:
@@ -112,6 +115,7 @@ class StepWorker:
         """
         self.step = step
         self.now = now
+        self._thread = threading.get_native_id()
         self.epoch = 0
         """Newest epoch whose chunks were seen."""
         self.changed = True
@@ -129,6 +133,11 @@ class StepWorker:
         self._history: History | None = None
         self._resources = ExitStack()
         weakref.finalize(self, self._resources.close)
+
+    @property
+    def is_over(self) -> bool:
+        """Whether the thread that ran this execution has ended, as far as the system tells."""
+        return _TASKS.is_dir() and not (_TASKS / str(self._thread)).exists()
 
     def check_free(self) -> None:
         """Refuse to begin beside another run of this worker.
@@ -293,6 +302,10 @@ def _version(package: str) -> str:
         return "not installed"  # found on the path only
 
 
+_newest: weakref.WeakValueDictionary[tuple[Path, str, str, int], "StepWorker"] = weakref.WeakValueDictionary()
+"""The newest execution of each step and worker index in this process, by the local folder that it locks."""
+
+
 class Workers:
     """The workers of one step in this process, found by the thread that runs them.
 
@@ -323,12 +336,18 @@ class Workers:
 
         """
         worker = StepWorker(self.step, worker_index, worker_count)
+        place = self.step.settings.dir, self.step.flow_id, self.step.step_id, worker_index
+        before = _newest.get(place)
+        if before is not None and before.is_over:
+            # Bytewax now and then keeps a logic of a thread that has ended, and with it the lock of its store.
+            before.close()
         try:
             worker.check_free()
         except BaseException as ex:
             worker.fail(ex)
             raise
         _tell_places(self.step)
+        _newest[place] = worker
         self._begun[threading.get_ident()] = worker
 
     def here(self) -> StepWorker:

@@ -7,7 +7,7 @@ local files. Called by the dataflow for every batch, and by the snapshot verbs.
 
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sized
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
@@ -16,7 +16,7 @@ from typing import Generic, Protocol, TypeAlias, TypeVar
 from bytewax_state.keygroups import timer_key, value_key
 from bytewax_state.store.table import Table
 from bytewax_state.store.timer_rows import TimerRows
-from bytewax_state.store.timers import Timers, from_microseconds, to_microseconds
+from bytewax_state.store.timers import Hold, Timers, from_microseconds, to_microseconds
 from bytewax_state.store.values import make_value, parse_value
 
 T = TypeVar("T")
@@ -95,6 +95,7 @@ class Slice(ABC, Generic[T]):
         "changed",
         "dirty",
         "group",
+        "hold",
         "live",
         "timer_rows",
         "timers",
@@ -103,7 +104,7 @@ class Slice(ABC, Generic[T]):
         "written",
     )
 
-    def __init__(self, group: int, rows: Rows[T], table: Callable[[], Table], peers: Sized) -> None:
+    def __init__(self, group: int, rows: Rows[T], table: Callable[[], Table], hold: Hold) -> None:
         """Init.
 
         :arg group: Key group.
@@ -112,7 +113,7 @@ class Slice(ABC, Generic[T]):
 
         :arg table: Gives the table, opening it at the first use.
 
-        :arg peers: The slices of the store, this one among them, which share a thread.
+        :arg hold: Of the store: how long to hold back keys that are due again at once.
 
         """
         self.group = group
@@ -122,8 +123,9 @@ class Slice(ABC, Generic[T]):
         """Keys whose objects a `fetch` asked for the first time when they want to be notified."""
         self.volatile = False
         """Whether nothing is ever frozen or spilled, so that no change needs to be noted."""
-        self.timers = Timers(peers)
-        self.timer_rows = TimerRows(table, group, STATE, peers)
+        self.hold = hold
+        self.timers = Timers(hold)
+        self.timer_rows = TimerRows(table, group, STATE, hold)
         self.version = 0
         """Version in which a row last changed."""
         self.dirty = False
@@ -303,6 +305,7 @@ class Store(ABC, Generic[T]):
         self._open = table
         self._table: Table | None = None
         self._slices: dict[int, Slice[T]] = {}
+        self._hold = Hold(self._slices)
         self.version = 0
         """Version of the last freeze; 0: none yet."""
 

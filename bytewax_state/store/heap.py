@@ -66,7 +66,7 @@ class HeapStore(Store[T]):
         self._volatile = table is None
 
     def _slice(self, group: int) -> Slice[T]:
-        part = HeapSlice(group, self._rows, self.table, self._slices)
+        part = HeapSlice(group, self._rows, self.table, self._hold)
         part.volatile = self._volatile
         return part
 

@@ -4,7 +4,7 @@ Owns what is spilled and when: the coldest objects, as soon as a key group has m
 key is serialised once for a freeze, not once for an access. Bounded by the disk.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Sized
+from collections.abc import Callable, Collection, Iterable, Iterator
 from datetime import datetime
 from itertools import chain, islice
 from typing import TypeVar
@@ -12,7 +12,7 @@ from typing import TypeVar
 from bytewax_state.keygroups import parse_value_key, value_key, value_range
 from bytewax_state.store.base import STATE, WALK, Row, Rows, Slice, Store
 from bytewax_state.store.table import Table
-from bytewax_state.store.timers import from_microseconds, to_microseconds
+from bytewax_state.store.timers import Hold, from_microseconds, to_microseconds
 from bytewax_state.store.values import parse_value
 from bytewax_state.store.visit import Pace, Visit
 
@@ -44,7 +44,7 @@ class RocksDBSlice(Slice[T]):
         group: int,
         rows: Rows[T],
         table: Callable[[], Table],
-        peers: Sized,
+        hold: Hold,
         capacity: int,
         missed: Callable[[int], None],
         spilled: Callable[[int], None],
@@ -58,7 +58,7 @@ class RocksDBSlice(Slice[T]):
 
         :arg table: Gives the table.
 
-        :arg peers: The slices of the store.
+        :arg hold: Of the store.
 
         :arg capacity: How many live objects to keep between two calls.
 
@@ -69,7 +69,7 @@ class RocksDBSlice(Slice[T]):
         :arg pace: Of the visits to restored objects; all slices of the store share it.
 
         """
-        super().__init__(group, rows, table, peers)
+        super().__init__(group, rows, table, hold)
         self._capacity = capacity
         self._limit = capacity
         self._missed = missed
@@ -100,7 +100,8 @@ class RocksDBSlice(Slice[T]):
         due = super().next_due(now)
         if self._visit is None:
             return due
-        return self._pace.next if due is None else min(due, self._pace.next)
+        turn = self._pace.next(now())
+        return turn if due is None else min(due, turn)
 
     def pop_due(self, now: datetime) -> list[str]:
         """See `Slice.pop_due`; what a restored row says is only when to ask its object."""
@@ -309,5 +310,5 @@ class RocksDBStore(Store[T]):
 
     def _slice(self, group: int) -> Slice[T]:
         return RocksDBSlice(
-            group, self._rows, self.table, self._slices, self._share, self._missed, self._spilled, self._pace
+            group, self._rows, self.table, self._hold, self._share, self._missed, self._spilled, self._pace
         )

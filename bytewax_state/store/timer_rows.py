@@ -5,12 +5,12 @@ was notified. It does not own the rows themselves (a slice writes them beside th
 keys (`timers`), and never looks at a clock. Called by the slices of the stores.
 """
 
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from datetime import datetime
 
 from bytewax_state.keygroups import parse_timer_key, timer_key, timer_range
 from bytewax_state.store.table import Table
-from bytewax_state.store.timers import MOMENT, ORIGIN, from_microseconds, pause, to_microseconds
+from bytewax_state.store.timers import MOMENT, ORIGIN, Hold, from_microseconds, to_microseconds
 
 MOST_EARLY = 10_000
 """How many keys may be remembered in memory because they were never handed out and their rows are before the frontier.
@@ -38,16 +38,16 @@ class TimerRows:
         "_group",
         "_held",
         "_held_at",
+        "_hold",
         "_new",
         "_now",
         "_out",
-        "_peers",
         "_state",
         "_table",
         "_waiting",
     )
 
-    def __init__(self, table: Callable[[], Table], group: int, state: int, peers: Sized) -> None:
+    def __init__(self, table: Callable[[], Table], group: int, state: int, hold: Hold) -> None:
         """Init.
 
         :arg table: Gives the table that holds the rows.
@@ -56,11 +56,11 @@ class TimerRows:
 
         :arg state: Number of the state whose timers these are.
 
-        :arg peers: The key groups that share a thread, this one among them.
+        :arg hold: Of the store.
 
         """
         self._table = table
-        self._peers = peers
+        self._hold = hold
         self._group = group
         self._state = state
         self._begin, self._end = timer_range(group, state)
@@ -204,7 +204,7 @@ class TimerRows:
         self._bound = self._frontier
 
     def _not_before(self) -> datetime:
-        return self._held_at + pause(self._held * len(self._peers))
+        return self._held_at + self._hold.pause(self._held)
 
     def _mind_clock(self, now: datetime) -> None:
         """Begin the pause anew if the clock was set back, or it would last until the clock is again as late."""

@@ -20,18 +20,49 @@ SECONDS_EACH = 0.0001
 """How long such a notification is held back for each other one."""
 
 
-def pause(keys: int) -> timedelta:
-    """Say how long to hold back a key that asks for a time already past, right after it was notified.
+SHARE = 3
+"""How many times as long as their notifications take such keys are held back, at least."""
+
+
+class Hold:
+    """How long the keys of a store are held back that ask for a time already past, right after they were notified.
 
     Bytewax brings such a key back at every activation. Its event-time windows over old events ask for times that are
-    always past, so each batch would notify every open key, mostly to no effect. Few at a time leave the worker free.
-
-    :arg keys: How many such keys there are, on this worker.
-
-    :returns: A `MOMENT`, and for many keys longer: at most 10,000 come in a second.
-
+    always past, so each batch would notify every open key, mostly to no effect; and where that takes longer than the
+    keys are held back, nothing else would get a turn.
     """
-    return max(MOMENT, timedelta(seconds=keys * SECONDS_EACH))
+
+    __slots__ = ("_peers", "_seconds_each")
+
+    def __init__(self, peers: Sized) -> None:
+        """Init.
+
+        :arg peers: The key groups of the store, which share a thread.
+
+        """
+        self._peers = peers
+        self._seconds_each = SECONDS_EACH
+
+    def pause(self, keys: int) -> timedelta:
+        """Say how long.
+
+        :arg keys: How many such keys a key group has.
+
+        :returns: A `MOMENT`, and for many keys longer: at most 10,000 come in a second, and fewer if they take long.
+
+        """
+        return max(MOMENT, timedelta(seconds=keys * len(self._peers) * self._seconds_each))
+
+    def note(self, keys: int, spent: timedelta) -> None:
+        """Note how long it took to notify some keys.
+
+        :arg keys: How many; not zero.
+
+        :arg spent: Time; below zero if the clock was set back meanwhile.
+
+        """
+        lately = SHARE * spent.total_seconds() / keys
+        self._seconds_each = max(SECONDS_EACH, (self._seconds_each + lately) / 2)
 
 
 def to_microseconds(due: datetime) -> int:
@@ -63,15 +94,15 @@ Entry: TypeAlias = tuple[datetime, datetime, str]
 class Timers:
     """The due times of the live keys of one key group: a heap with lazy deletion."""
 
-    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_peers")
+    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_hold")
 
-    def __init__(self, peers: Sized) -> None:
+    def __init__(self, hold: Hold) -> None:
         """Init.
 
-        :arg peers: The key groups that share a thread, this one among them.
+        :arg hold: Of the store.
 
         """
-        self._peers = peers
+        self._hold = hold
         self._entries: dict[str, Entry] = {}
         self._heap: list[Entry] = []  # an entry that is not the one of its key does not count
         self._held: set[str] = set()  # keys that were notified, and were at once due again
@@ -126,7 +157,7 @@ class Timers:
             return
         self._held.add(key)
         self._held_at = now
-        self._push((now + pause(len(self._held) * len(self._peers)), due, key))
+        self._push((now + self._hold.pause(len(self._held)), due, key))
 
     def get(self, key: str) -> datetime | None:
         """Return the time that a key asked for.

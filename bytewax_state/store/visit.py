@@ -20,7 +20,7 @@ SHARE = 4
 class Pace:
     """When the key groups of a store go on with their visits, so that these do not hold the flow."""
 
-    __slots__ = ("_began", "_left", "_spent", "mark", "next")
+    __slots__ = ("_began", "_left", "_next", "_spent", "mark")
 
     def __init__(self, mark: bytes) -> None:
         """Init.
@@ -30,23 +30,32 @@ class Pace:
         """
         assert len(mark) == MARK_BYTES
         self.mark = mark
-        self.next = ORIGIN
-        """When the next turn begins."""
+        self._next = ORIGIN  # when the next turn begins
         self._began = ORIGIN
         self._left = 0
         self._spent = timedelta(0)  # in this turn
 
+    def next(self, now: datetime) -> datetime:
+        """Say when the next turn begins.
+
+        :arg now: Current time; if the clock was set back, that is at once.
+
+        :returns: Time.
+
+        """
+        return ORIGIN if now < self._began else self._next
+
     def begin(self, now: datetime) -> int:
         """Begin a turn, or a further part of the one under way.
 
-        :arg now: Current time. A clock that was set back begins a turn too.
+        :arg now: Current time.
 
         :returns: How many objects may be asked.
 
         """
-        if now >= self.next or now < self._began:
+        if now >= self.next(now):
             self._left, self._spent = TURN, timedelta(0)
-            self.next = now + timedelta(seconds=TURN * SECONDS_EACH)
+            self._next = now + timedelta(seconds=TURN * SECONDS_EACH)
         self._began = now
         return self._left
 
@@ -60,7 +69,7 @@ class Pace:
         """
         self._left -= asked
         self._spent += now - self._began
-        self.next = max(self.next, now + SHARE * self._spent)
+        self._next = max(self._next, now + SHARE * self._spent)
 
 
 class Visit:

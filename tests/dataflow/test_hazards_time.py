@@ -4,6 +4,7 @@ Each in one run with all of it spilled, killed on its way, and on other workers 
 """
 
 import gc
+import time
 from collections.abc import Iterable
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
@@ -227,3 +228,30 @@ def test_the_end_of_input_is_bounded_in_memory(workers: int, spilling: Settings,
         assert Counted.peak <= workers * WALK + 500
     assert {tuple(values) for values in job.results().values()} == {(1, "end at 1", "end at 1")}
     assert len(job.results()) == 5_000
+
+
+class Insistent(Count):
+    """Asks for a time that is past, always, and takes its time when it comes."""
+
+    calls = 0
+
+    def on_notify(self) -> tuple[Iterable[Any], bool]:
+        Insistent.calls += 1
+        if Insistent.calls > 3_000:
+            msg = "nothing else gets a turn"
+            raise AssertionError(msg)
+        time.sleep(0.001)
+        return [], False
+
+    def notify_at(self) -> datetime | None:
+        return START
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+def test_keys_that_are_always_due_leave_turns_to_others(backend: str, spilling: Settings) -> None:
+    """Though to notify all of them takes longer than a key is held back at least."""
+    Insistent.calls = 0
+    every = [(f"key{number}", 1) for number in range(200)]
+    batches: list[Batch] = [every, timedelta(seconds=0.1), every, timedelta(seconds=0.1), every]
+    chosen = spilling.model_copy(update={"backend": backend})
+    assert results(batched(Insistent), batches, chosen) == results(batched(Count), batches)

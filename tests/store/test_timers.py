@@ -8,7 +8,7 @@ import pytest
 
 from bytewax_state.store.base import WALK, Slice, Store
 from bytewax_state.store.timer_rows import MOST_EARLY
-from bytewax_state.store.timers import MOMENT, SECONDS_EACH, pause
+from bytewax_state.store.timers import MOMENT, SECONDS_EACH, Hold
 from tests.contracts.store_contract import NOW, SECOND, Box, contents, heap_store, rocksdb_store
 
 PAST = NOW - timedelta(days=1_000)
@@ -91,7 +91,7 @@ def test_a_new_timer_is_on_time_behind_a_large_pass(past: bool, busy: Clock) -> 
 
 def test_a_new_timer_is_on_time_within_a_large_pass(busy: Clock) -> None:
     """It is not behind those that are due for the second time."""
-    busy.now += pause(3 * WALK) + SECOND
+    busy.now += busy.part.hold.pause(3 * WALK) + SECOND
     busy.activate()
     busy.set("new", busy.now)
     busy.set("old", PAST - SECOND)
@@ -123,7 +123,7 @@ def test_what_is_due_again_does_not_spin(busy: Clock) -> None:
 def test_all_that_is_due_again_comes_again(busy: Clock) -> None:
     """None is forgotten, whether it was in memory or not, and whatever came between."""
     for round_ in range(3):
-        busy.now += 2 * pause(3 * WALK) + SECOND
+        busy.now += 2 * busy.part.hold.pause(3 * WALK) + SECOND
         busy.set(f"new{round_}", busy.now)
         busy.touch("old5")
         assert {*busy.again} <= {*busy.all_due()}
@@ -202,3 +202,14 @@ def test_a_pause_grows_with_what_is_held_back(tmp_path: Path) -> None:
         count += len(clock.activate(10 * INSTANT))
     assert 15 / SECONDS_EACH < count < 25 / SECONDS_EACH
     store.close()
+
+
+def test_a_pause_is_longer_than_what_it_is_between() -> None:
+    """However long the keys take, and whatever the clock does meanwhile."""
+    hold = Hold(range(8))
+    for _ in range(10):
+        hold.note(100, SECOND)
+    assert hold.pause(100) > 2 * 8 * SECOND
+    for _ in range(20):
+        hold.note(100, -SECOND)
+    assert hold.pause(100) == MOMENT
