@@ -119,8 +119,9 @@ class StoreContract:
         return self.store._rows
 
     @pytest.fixture(autouse=True)
-    def closed(self) -> Iterator[None]:
+    def closed(self, tmp_path: Path) -> Iterator[None]:
         yield
+        # Before its folder goes: RocksDB waits a second for a file that it cannot make.
         if hasattr(self, "store"):
             self.store.close()
 
