@@ -191,7 +191,4 @@ def _goes_on(own: Shelf, other: Shelf) -> bool:
 
 def durable(line: Line) -> set[str]:
     """Name the files that the execution which runs does not upload again."""
-    execution = line.execution
-    if execution is None:
-        return set()
-    return set().union(*(worker.durable() for worker in execution.workers))
+    return set() if line.execution is None else line.execution.durable()

@@ -70,8 +70,7 @@ class HauntedWorld(World):
         self.ordinary = False
         self.zombie, self.main = self.main, self.main.fork(self.new_disk())
         assert self.zombie.execution is not None
-        for worker in self.zombie.execution.workers:
-            self.guard.zombies[worker.store_id] = worker.version
+        self.guard.zombies |= self.zombie.execution.versions()
 
     def bury(self) -> None:
         """Crash the zombie, wherever it is."""

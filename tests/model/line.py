@@ -60,9 +60,9 @@ class Line:
         execution = self.execution
         assert execution is not None
         due = due_by(clock(), self.current)
-        execution.open()
-        assert set(due) <= set(execution.notified) <= set(due_by(clock(), self.current))
-        self.current = notified(self.current, execution.notified)
+        keys = [key for key, _ in execution.open()]
+        assert set(due) <= set(keys) <= set(due_by(clock(), self.current))
+        self.current = notified(self.current, keys)
 
     def commit(self, epoch: int, now: datetime) -> None:
         """All workers have written an epoch."""

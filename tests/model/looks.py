@@ -10,7 +10,7 @@ from bytewax_state.errors import SnapshotMissingError
 from bytewax_state.keygroups import group_of
 from bytewax_state.snapshot.manifest import name_of
 from tests.model.clock import Tokens
-from tests.model.execution import GROUPS, Execution, Setup, notified
+from tests.model.execution import GROUPS, Execution, notified
 from tests.model.guard import serving_of
 from tests.model.haunted import HauntedWorld
 from tests.model.pilot import Pilot
@@ -49,7 +49,7 @@ def _left(world: HauntedWorld) -> set[str]:
     spared = [
         shelf
         for store_id, shelf in step.stores.items()
-        if store_id not in own.keys() | execution.ancestors and shelf.versions and shelf.versions[-1]
+        if store_id not in own.keys() | execution.came_from and shelf.versions and shelf.versions[-1]
     ]
     manifests = [one for shelf in (*own.values(), *spared) for one in shelf.manifests.values()]
     named = {entry.path for one in manifests for entry in one.files}
@@ -103,9 +103,9 @@ def restore_aside(world: HauntedWorld, back: int, shape: Shape, timers: bool) ->
     settings = world.settings.model_copy(update={"backend": shape.backend, "cache_entries": shape.cache, "dir": folder})
     refs = epoch.recovery.load()
     pilot, copy = Pilot(Tally()), world.objects.copy()
-    aside = Execution(Setup(shape.workers, settings), refs, resume, world.clock, Tokens(1 << 31), lambda _: copy, pilot)
+    aside = Execution(shape.workers, settings, refs, resume, world.clock, Tokens(1 << 31), lambda _: copy, pilot)
     try:
-        aside.open()
+        came = aside.open()
     except SnapshotMissingError:
         if not world.guard.lost(epoch.refs(world.keys)):
             raise
@@ -113,15 +113,15 @@ def restore_aside(world: HauntedWorld, back: int, shape: Shape, timers: bool) ->
         return
     else:
         far = world.clock() + timedelta(days=1000)
-        state = notified(epoch.state, aside.notified)
+        state = notified(epoch.state, [key for key, _ in came])
         due = sorted(key for key, (_, at) in state.items() if at is not None)
         if timers:
-            assert aside.due(far) == due
-            assert {key: value for key, (value, _) in aside.contents().items()} == {
+            assert aside.pop_due(far) == due
+            assert {key: value for key, (value, _) in aside.content().items()} == {
                 key: value for key, (value, _) in state.items()
             }
         else:
-            assert aside.contents() == state
+            assert aside.content() == state
         world.tally.add("outcomes", "restored aside, and compared")
     finally:
         aside.close()

@@ -24,7 +24,7 @@ from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.storage import Retrying, Storage
 from tests.faults import Fault, FaultyStorage, StaleStorage
 from tests.model.clock import Clock, Tokens
-from tests.model.execution import GROUPS, Execution, Setup, due_by, notified
+from tests.model.execution import GROUPS, Execution, due_by, notified
 from tests.model.guard import Guard, Sight
 from tests.model.line import Line
 from tests.model.objects import Objects
@@ -154,14 +154,14 @@ class World:
         now = self.clock()
         assert self.main.execution is not None
         due = due_by(now, self.main.current)
-        assert self.main.execution.notify() == due
+        assert sorted(key for key, _ in self.main.execution.notify()) == due
         self.main.current = notified(self.main.current, due)
         self.tally.add("outcomes", "keys notified", len(due))
 
     def look(self) -> None:
         """Compare what runs with the model."""
         assert self.main.execution is not None
-        assert self.main.execution.contents() == self.main.current
+        assert self.main.execution.content() == self.main.current
 
     # -- epochs
 
@@ -182,8 +182,10 @@ class World:
     def _end(self, line: Line, order: int) -> None:
         execution = line.execution
         assert execution is not None
-        count = len(execution.workers)
-        execution.snapshot(line.recovery, [(order + index) % count for index in range(count)])
+        for index in range(execution.workers):
+            refs = execution.snapshot((order + index) % execution.workers)
+            with execution.pilot.around("row"):
+                line.recovery.write(execution.epoch, refs)
         with execution.pilot.around("commit"):
             line.commit(execution.epoch, self.clock())
         execution.next_epoch()
@@ -251,13 +253,14 @@ class World:
             update={"backend": shape.backend, "cache_entries": shape.cache, "dir": line.folder}
         )
         pilot = Pilot(self.tally)
-        setup = Setup(shape.workers, settings)
         storage = partial(self._storage, line, pilot)
         if not refs and line.stores:
             self.ordinary = False  # what has no ancestors is found by `gc` only
         line.current = dict(line.epochs[line.recovery.resume].state)
-        line.execution = Execution(setup, refs, line.recovery.resume, self.clock, self.tokens, storage, pilot)
-        line.stores |= line.execution.stores()
+        line.execution = Execution(
+            shape.workers, settings, refs, line.recovery.resume, self.clock, self.tokens, storage, pilot
+        )
+        line.stores.update(line.execution.stores())
         self.tally.add("executions", f"{shape.workers} workers")
         self.tally.add("executions", shape.backend)
 
@@ -278,7 +281,7 @@ class World:
 
         def see(names: list[str]) -> None:
             execution = line.execution
-            store_id = execution.workers[index].store_id if execution is not None and index is not None else None
+            store_id = execution.stores()[index] if execution is not None and index is not None else None
             sights[0] = Sight(store_id, frozenset(names), self.clock())
 
         return Gate(self.shown, pilot, see, lambda name: self._judge(name, line, sights[0]))

@@ -1,0 +1,284 @@
+"""Bytewax's side of an execution: it calls what `attach` puts into a flow as Bytewax would, on any number of workers.
+
+Owns the order of the calls, what Bytewax remembers from one to the next (schedule, who is awake, refs), and all that
+tests have to know of how the dataflow's rooms are built. It does not own clocks, ids and storages, which are passed in,
+nor what has to come of a call. Called by the tests that run a step without Bytewax, each in its own story.
+"""
+
+import os
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager, nullcontext
+from datetime import datetime
+from typing import Any
+
+from bytewax_state.dataflow.group import Chunk, GroupLogic
+from bytewax_state.dataflow.logics import Logic
+from bytewax_state.dataflow.worker import Step, StepWorker, storage_of, utc_now
+from bytewax_state.keygroups import group_of, names, splitter
+from bytewax_state.settings import Settings
+from bytewax_state.snapshot.layout import store_dir
+from bytewax_state.snapshot.storage import Storage
+from bytewax_state.store.base import Slice, Store
+from bytewax_state.store.table import Table
+
+Items = list[tuple[str, Any]]
+Refs = dict[int, bytes]
+"""Key group to what Bytewax keeps for it."""
+Look = dict[str, tuple[Any, datetime | None]]
+"""Key to what its logic would be rebuilt from, and when it is to be notified."""
+OpenTable = Callable[[], Table]
+
+
+class Execution:
+    """One execution of one step. To be opened first; then batches, notifications and snapshots come as a test likes."""
+
+    def __init__(
+        self,
+        ids: tuple[str, str],
+        settings: Settings,
+        builder: Callable[[Any], Logic],
+        workers: int = 1,
+        refs: Mapping[int, Any] | None = None,
+        epoch: int = 1,
+        now: Callable[[], datetime] = utc_now,
+        token: Callable[[int], bytes] = os.urandom,
+        storage: Callable[[int], Storage] | None = None,
+        watch: Callable[[OpenTable], OpenTable] = lambda table: table,
+        around: Callable[[str], AbstractContextManager[None]] = lambda point: nullcontext(),
+    ) -> None:
+        """Begin, as Bytewax does while it builds: nothing is read yet.
+
+        :arg ids: Of the flow and the step.
+
+        :arg settings: Of the step.
+
+        :arg builder: Builds the logic of a key.
+
+        :arg workers: How many there are.
+
+        :arg refs: Key group to what Bytewax loads for it.
+
+        :arg epoch: Where it resumes.
+
+        :arg now: Tells the time.
+
+        :arg token: Makes the random part of store ids.
+
+        :arg storage: Gives a worker, by its index, that of the snapshots; else the settings name it.
+
+        :arg watch: Told that a store opens; gets how the table of it is opened, and may give another way.
+
+        :arg around: Entered for each `open` of a worker, and for each `ref` that is asked for.
+
+        """
+        self.epoch = epoch
+        self.refs: Refs = {}
+        """The newest of this execution."""
+        self.settings = settings
+        self._ids = ids
+        self._given = dict(refs or {})
+        self._now = now
+        self._around = around
+        self._split = splitter(settings.key_groups)
+        # Where Bytewax routes the groups to (`keygroups.names` says why there), in the order of its calls.
+        name_of = names(settings.key_groups).__getitem__
+        self._routes = [sorted(range(index, settings.key_groups, workers), key=name_of) for index in range(workers)]
+        self._all = [group for groups in self._routes for group in groups]
+        step = Step(*ids, settings, builder)
+        self._workers = [
+            _Worker(step, index, workers, now, token, storage_of if storage is None else _always(storage(index)), watch)
+            for index in range(workers)
+        ]
+        self._logics: dict[int, GroupLogic] = {}
+        self._schedule: dict[int, datetime] = {}
+        self._awake: set[int] = set()
+
+    # -- what Bytewax does
+
+    def open(self) -> Items:
+        """Load on all workers, and then say hello; return what was emitted."""
+        workers = range(len(self._workers))
+        for index in workers:
+            self.load(index)
+        return [item for index in workers for item in self.hello(index)]
+
+    def load(self, index: int) -> None:
+        """Give a worker its refs, and ask at once when the logics want to be notified."""
+        worker = self._workers[index]
+        for group in self._routes[index]:
+            if group in self._given:
+                self._logics[group] = GroupLogic(worker, worker.note(self._given[group]))
+                self._ask(group)
+
+    def hello(self, index: int) -> Items:
+        """Wake all groups of a worker in the epoch where it resumes; the first one opens the store."""
+        with self._around("open"):
+            return [item for group in self._routes[index] for item in self._on_batch(group, [])]
+
+    def batch(self, items: Items) -> Items:
+        """Hand a batch over: worker by worker, and group by group in the order of their names."""
+        chunks = self._split(items)
+        return [item for group in self._all if group in chunks for item in self._on_batch(group, chunks[group])]
+
+    def notify(self) -> Items:
+        """Notify every group that is due."""
+        now, out = self._now(), Items()
+        for group in [group for group in self._all if group in self._schedule and self._schedule[group] <= now]:
+            del self._schedule[group]
+            out += self._emitted(group, self._logics[group].on_notify())
+        return out
+
+    def end(self) -> Items:
+        """Tell every group that the input ended."""
+        groups = [group for group in self._all if group in self._logics]
+        return [item for group in groups for item in self._emitted(group, self._logics[group].on_eof())]
+
+    def snapshot(self, index: int) -> Refs:
+        """Close the epoch on a worker: ask all that are awake for their refs, with nothing in between."""
+        refs: Refs = {}
+        for group in self._routes[index]:
+            if group in self._awake:
+                with self._around("ref"):
+                    refs[group] = self._logics[group].snapshot()
+        self.refs |= refs
+        return refs
+
+    def next_epoch(self) -> None:
+        """Begin the next epoch, once all workers have closed this one."""
+        self.epoch += 1
+        self._awake.clear()
+
+    def end_epoch(self) -> Refs:
+        """Close the epoch on all workers, begin the next, and return the newest ref of each group."""
+        for index in range(len(self._workers)):
+            self.snapshot(index)
+        self.next_epoch()
+        return dict(self.refs)
+
+    def close(self) -> None:
+        """Drop everything, as at the end of a run, whether it ends well or not."""
+        for worker in self._workers:
+            worker.close()
+
+    def kill(self) -> None:
+        """End as by `kill -9`: what it had open is still there, half written."""
+        self.close()
+        for store_id in self.stores():
+            folder = store_dir(self.settings.dir, *self._ids, store_id)
+            for part in ("live", "from-0/table"):
+                (folder / part).mkdir(parents=True, exist_ok=True)
+                (folder / part / "000007.sst").write_bytes(b"half a fi")
+
+    def _on_batch(self, group: int, items: Items) -> Items:
+        if group not in self._logics:
+            self._logics[group] = GroupLogic(self._workers[group % len(self._workers)], None)
+        chunk = Chunk(group, items)
+        chunk.epoch = self.epoch
+        return self._emitted(group, self._logics[group].on_batch([chunk]))
+
+    def _emitted(self, group: int, answer: tuple[list[Items], bool]) -> Items:
+        emitted, complete = answer
+        assert not complete, "a key group never goes"
+        self._awake.add(group)
+        self._ask(group)
+        return [item for items in emitted for item in items]
+
+    def _ask(self, group: int) -> None:
+        due = self._logics[group].notify_at()
+        # `None` leaves the schedule as it was.
+        if due is not None:
+            self._schedule[group] = due
+
+    # -- what is inside
+
+    def stores(self) -> list[str]:
+        """Name the stores of all workers."""
+        return [worker.store_id for worker in self._workers]
+
+    def versions(self) -> dict[str, int]:
+        """Give the version of each store's last freeze."""
+        return {worker.store_id: worker.version for worker in self._workers}
+
+    def ancestors(self) -> set[str]:
+        """Name the stores that those of all workers go on from."""
+        return {one for worker in self._workers for one in worker.ancestors()}
+
+    def durable(self) -> set[str]:
+        """Name the files that the next versions will not upload, as paths below the step."""
+        return {one for worker in self._workers for one in worker.durable()}
+
+    def next_due(self, group: int) -> datetime | None:
+        """Say when a group asks to be notified."""
+        return self._logics[group].notify_at()
+
+    def look(self, group: int) -> Look:
+        """Read all that a group has."""
+        part, found = self._part(group), Look()
+        for keys in part.walk(lambda item: True):
+            found |= {key: (part.live[key].snapshot(), part.timers.get(key)) for key in keys}
+            part.settle()
+        return found
+
+    def contents(self) -> Look:
+        """Read everything."""
+        return {key: found for group in self._logics for key, found in self.look(group).items()}
+
+    def pop_due(self, now: datetime) -> list[str]:
+        """Take all keys off the schedules that are due by some time."""
+        return sorted(key for group in self._logics for key in self._part(group).pop_due(now))
+
+    def change(self, key: str, what: Callable[[Any], object]) -> None:
+        """Change a logic and take its timer away, as a step of ours may, and Bytewax's core step cannot."""
+        group = group_of(key, self.settings.key_groups)
+        part = self._part(group)
+        logic = part.fetch([key]).get(key)
+        if logic is not None:
+            what(logic)
+            part.timers.drop(key)
+            part.changed.add(key)
+            self._logics[group]._worker.changed = True
+            self._awake.add(group)
+        part.settle()
+
+    def _part(self, group: int) -> Slice[Logic]:
+        part = self._logics[group]._slice
+        assert part is not None, "the group was not woken"
+        return part
+
+
+def _always(storage: Storage) -> Callable[[Settings], Storage]:
+    return lambda settings: storage
+
+
+class _Worker(StepWorker):
+    """A worker that can be looked into, and whose table is watched."""
+
+    def __init__(
+        self,
+        step: Step,
+        index: int,
+        count: int,
+        now: Callable[[], datetime],
+        token: Callable[[int], bytes],
+        storage: Callable[[Settings], Storage],
+        watch: Callable[[OpenTable], OpenTable],
+    ) -> None:
+        super().__init__(step, index, count, now, token, storage)
+        self._watch = watch
+
+    @property
+    def store_id(self) -> str:
+        return self._store_id
+
+    @property
+    def version(self) -> int:
+        return self._store.version if self._store is not None else 0
+
+    def durable(self) -> set[str]:
+        return {entry.path for entry in self._history._durable.values()} if self._history is not None else set()
+
+    def ancestors(self) -> set[str]:
+        return set(self._history._origin.ancestors) if self._history is not None else set()
+
+    def _new_store(self, table: OpenTable) -> Store[Logic]:
+        return super()._new_store(self._watch(table))
