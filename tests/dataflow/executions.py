@@ -1,6 +1,7 @@
-"""Executions of a step with one key group, driven as Bytewax does, without it: for tests of damage and of attacks."""
+"""Executions of a step with one key group, without Bytewax: for tests of damage and of attacks."""
 
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from itertools import count
 from pathlib import Path
@@ -9,9 +10,8 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state import Settings
-from bytewax_state.dataflow.group import Chunk, GroupLogic
-from bytewax_state.dataflow.worker import Step, StepWorker
 from bytewax_state.snapshot.storage import Storage, open_storage
+from tests import driver
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 IDS = ("flow", "flow.s")
@@ -33,8 +33,8 @@ class Keep(StatefulBatchLogic[object, object, object]):
         return self.state
 
 
-class Execution:
-    """One execution of a step with one key group, driven as Bytewax does; at one time all have the same store id."""
+class Execution(driver.Execution):
+    """One execution of a step with one key group; at one time all have the same store id."""
 
     def __init__(
         self,
@@ -43,6 +43,7 @@ class Execution:
         ref: bytes | None = None,
         at: datetime = NOW,
         ids: tuple[str, str] = IDS,
+        storage: Callable[[int], Storage] | None = None,
         **settings: Any,
     ) -> None:
         chosen = Settings(
@@ -54,37 +55,32 @@ class Execution:
             signing_key=key,
             **settings,
         )
-        self.worker = StepWorker(Step(*ids, chosen, Keep), 0, 1, lambda: at, lambda count: b"\1" * count)
-        self.logic = GroupLogic(self.worker, None if ref is None else self.worker.note(ref))
-        self.logic.on_batch([Chunk(0, [])])
+        refs = {} if ref is None else {0: ref}
+        token = lambda count: b"\1" * count  # noqa: E731
+        super().__init__(ids, chosen, Keep, refs=refs, now=lambda: at, token=token, storage=storage)
+        self.open()
 
     def put(self, value: object, epoch: int = 0) -> bytes:
         """Keep a value, publish it, and return the ref."""
-        chunk = Chunk(0, [("key", value)])
-        chunk.epoch = epoch
-        self.logic.on_batch([chunk])
-        return self.logic.snapshot()
+        self.epoch = epoch
+        self.batch([("key", value)])
+        return self.snapshot(0)[0]
 
     def get(self) -> object:
-        assert self.logic._slice is not None
-        return self.logic._slice.fetch(["key"])["key"].snapshot()
+        return self.contents()["key"][0]
 
 
 def write(folder: Path, key: str | None, *values: object, **settings: Any) -> list[bytes]:
     """Run once, with a version for each value, and return their refs."""
-    run = Execution(folder, key, **settings)
-    refs = [run.put(value) for value in values]
-    run.worker.close()
-    return refs
+    with closing(Execution(folder, key, **settings)) as run:
+        return [run.put(value) for value in values]
 
 
 def resume(folder: Path, key: str | None, ref: bytes, **settings: Any) -> object:
     """Resume from a ref, and return the value."""
-    run = Execution(folder, key, ref, at=NOW + timedelta(seconds=next(_seconds)), **settings)
-    try:
+    at = NOW + timedelta(seconds=next(_seconds))
+    with closing(Execution(folder, key, ref, at, **settings)) as run:
         return run.get()
-    finally:
-        run.worker.close()
 
 
 def storage(folder: Path) -> Storage:

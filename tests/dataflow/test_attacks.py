@@ -11,7 +11,6 @@ from typing import Any
 
 import pytest
 
-from bytewax_state.dataflow import worker as workers
 from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError
 from bytewax_state.signing import DIGEST, UNSIGNED, Keys, read_keys
 from bytewax_state.snapshot import retention
@@ -19,7 +18,6 @@ from bytewax_state.snapshot.envelope import seal
 from bytewax_state.snapshot.layout import step_prefix
 from bytewax_state.snapshot.manifest import Manifest, decode, encode
 from bytewax_state.snapshot.ref import decode_ref
-from bytewax_state.snapshot.storage import Storage, open_storage
 from tests.dataflow.executions import IDS, NOW, Execution, names, resume, storage, write
 from tests.faults import FaultyStorage
 
@@ -216,7 +214,7 @@ def test_a_manifest_that_lies_about_changes_nothing(
     assert run.get() == "good"
     for value in range(5):
         run.put(value)
-    run.worker.close()
+    run.close()
     assert before <= set(storage(victim).list(""))
     assert any(strange in message and "is not signed" in message for message in caplog.messages)
 
@@ -292,21 +290,14 @@ def test_no_local_name_leads_out_of_the_table(field: str, local: str, victim: Pa
     assert f"breaks a rule of its format: {field}" in refused(victim, ref)
 
 
-def test_a_restore_reads_within_its_step_only(victim: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_restore_reads_within_its_step_only(victim: Path) -> None:
     """Whatever else lies in the storage."""
     (ref,) = write(victim, KEY, "good")
     write(victim, KEY, "other", ids=("flow", "flow.t"))
-    spied: list[FaultyStorage] = []
-
-    def spy(*args: Any) -> Storage:
-        spied.append(FaultyStorage(open_storage(*args), ()))
-        return spied[-1]
-
-    monkeypatch.setattr(workers, "open_storage", spy)
-    resume(victim, KEY, ref)
-    (one,) = spied
-    assert len(one.calls) > 3
-    assert {name.partition("/2026")[0] for _, name in one.calls} == {step_prefix(*IDS)}
+    spy = FaultyStorage(storage(victim), ())
+    resume(victim, KEY, ref, storage=lambda index: spy)
+    assert len(spy.calls) > 3
+    assert {name.partition("/2026")[0] for _, name in spy.calls} == {step_prefix(*IDS)}
 
 
 def _signed(manifest: Manifest, keys: Keys, **changes: object) -> bytes:

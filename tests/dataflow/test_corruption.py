@@ -31,7 +31,7 @@ def refs(tmp_path: Path) -> list[bytes]:
     """Refs of three versions; what the local disk had of them is lost."""
     run = Execution(tmp_path, None)
     made = [run.put(f"value of {epoch}", epoch) for epoch in EPOCHS]
-    run.worker.close()
+    run.close()
     (tmp_path / "work").rename(tmp_path / "lost")
     return made
 

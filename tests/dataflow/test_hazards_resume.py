@@ -4,6 +4,7 @@ Every logic is asked when it wants to be notified after a resume, and told of th
 """
 
 from collections.abc import Callable, Iterable
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from typing import Any
@@ -13,12 +14,10 @@ import pytest
 from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
 from bytewax_state import Settings
-from bytewax_state.dataflow.group import Chunk, GroupLogic
-from bytewax_state.dataflow.worker import Step, StepWorker
 from bytewax_state.store.base import WALK
 from tests.dataflow.hazards import Count, batched, cut
-from tests.dataflow.runs import Batch, Job, Run, causes, results
-from tests.dataflow.runs import Step as Operator
+from tests.dataflow.runs import Batch, Job, Run, Step, causes, results
+from tests.driver import Execution
 
 PAST = datetime(2020, 1, 1, tzinfo=timezone.utc)
 FUTURE = datetime(2100, 1, 1, tzinfo=timezone.utc)
@@ -55,7 +54,7 @@ class Timeout(Count):
         return (self.count, self.seen, self.rang)
 
 
-def _with(timeout: timedelta | None) -> Operator:
+def _with(timeout: timedelta | None) -> Step:
     return batched(type("Version", (Timeout,), {"timeout": timeout}))
 
 
@@ -63,8 +62,8 @@ TIMEOUTS = {"never": None, "at-once": timedelta(0), "soon": SOON, "late": timede
 
 
 def _versions(
-    first: Operator,
-    second: Operator,
+    first: Step,
+    second: Step,
     batches: tuple[list[Batch], list[Batch]],
     folder: Path,
     settings: Settings | None,
@@ -213,7 +212,7 @@ def _by_state(*classes: Callable[[Any], Any]) -> Callable[[Any], Any]:
     return lambda state: classes[(state or 0) % len(classes)](state)
 
 
-BY_STATE: dict[str, Operator] = {
+BY_STATE: dict[str, Step] = {
     "batch": batched(_by_state(Hushed, Hushed, Ends, EndsByItself)),
     "mostly-hushed": batched(_by_state(*[Hushed] * 6, Ends)),
     "stateful": lambda up: op.stateful("s", up, _by_state(Inner, InnerEnds, Inner)),
@@ -222,7 +221,7 @@ BY_STATE: dict[str, Operator] = {
 
 @pytest.mark.parametrize("workers", [1, 3])
 @pytest.mark.parametrize("step", BY_STATE.values(), ids=BY_STATE)
-def test_each_logic_is_told_of_the_end(step: Operator, workers: int, settings: Settings, tmp_path: Path) -> None:
+def test_each_logic_is_told_of_the_end(step: Step, workers: int, settings: Settings, tmp_path: Path) -> None:
     """Whatever class a builder picks for another key's state: one logic does not speak for others."""
     batches = cut([(f"key{number % (number // 9 + 1)}", number) for number in range(400)], 30)
     ours, theirs = (_ends(step, batches, tmp_path / name, chosen, workers) for name, chosen in _sides(settings))
@@ -235,7 +234,7 @@ def _sides(settings: Settings) -> list[tuple[str, Settings | None]]:
 
 
 def _ends(
-    step: Operator, batches: list[Batch], folder: Path, settings: Settings | None, workers: int
+    step: Step, batches: list[Batch], folder: Path, settings: Settings | None, workers: int
 ) -> dict[str, list[Any]]:
     """Return what comes of a resume without further input, where each logic is built from its state."""
     folder.mkdir()
@@ -293,13 +292,12 @@ def test_all_that_is_due_comes_before_the_end(settings: Settings) -> None:
     """Though the time came together with the end, and for more keys than come back into memory at once."""
     now = [PAST]
     chosen = settings.model_copy(update={"key_groups": 1, "uri": None})
-    worker = StepWorker(Step("flow", "flow.s", chosen, Bell), 0, 1, now=lambda: now[0])
-    logic = GroupLogic(worker, None)
     items = [(f"key{number}", 1) for number in range(3 * WALK)]
-    logic.on_batch([Chunk(0, items)])
-    now[0] = FUTURE
-    (out,), _ = logic.on_eof()
+    with closing(Execution(("flow", "flow.s"), chosen, Bell, now=lambda: now[0])) as run:
+        run.open()
+        run.batch(items)
+        now[0] = FUTURE
+        out = run.end()
     assert sorted(key for key, what in out if what == "rang") == sorted(key for key, _ in items)
     assert [what for key, what in out if key == "key7"] == ["rang", "end"]
     assert len(out) == 2 * len(items)
-    worker.close()

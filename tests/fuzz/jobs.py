@@ -23,7 +23,6 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import TestingSink, TestingSource, cluster_main
 
 from bytewax_state import Settings, attach
-from bytewax_state.dataflow.worker import Step
 from bytewax_state.keygroups import group_of, names
 from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.catalog import Catalog
@@ -150,10 +149,6 @@ class Job:
     def settings(self, uri: str, root: Path) -> Settings:
         """Make the settings of a run."""
         return _settings(self.backend, self.signed).model_copy(update={"uri": uri, "dir": root})
-
-    def step(self, uri: str, root: Path) -> Step:
-        """Make the step, as `attach` does."""
-        return Step(FLOW, STEP, self.settings(uri, root), Tally)
 
     def refs(self, groups: Iterable[int], before: int) -> dict[int, Row]:
         """Choose what Bytewax loads for some groups, if it resumes at an epoch."""

@@ -7,18 +7,17 @@ come of it (`judge`). Used in the processes that may die of it.
 import os
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from datetime import datetime
 from pathlib import Path
 
 from fsspec.implementations.memory import MemoryFileSystem
 
-from bytewax_state.dataflow.group import Chunk, GroupLogic
-from bytewax_state.dataflow.worker import StepWorker
 from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.storage import open_storage
-from tests.fuzz.jobs import GROUPS, Answer, Job, State
+from tests.driver import Execution
+from tests.fuzz.jobs import FLOW, GROUPS, STEP, Answer, Job, State, Tally
 
 Changes = Mapping[str, bytes | None]
 """Name to new bytes; `None` deletes."""
@@ -94,23 +93,15 @@ def restore(job: Job, uri: str, root: Path, refs: Mapping[int, object], groups: 
     :arg groups: Those of this worker.
 
     """
-    worker = StepWorker(job.step(uri, root), 0, 1 if len(groups) == GROUPS else 2)
-    try:
-        logics = {group: GroupLogic(worker, worker.note(value)) for group, value in refs.items()}
-        for group in groups:
-            logic = logics.setdefault(group, GroupLogic(worker, None))
-            logic.on_batch([Chunk(group, [])])
-        return {group: _look(logics[group]) for group in groups}
-    finally:
-        worker.close()
+    workers = GROUPS // len(groups)
+    with closing(Execution((FLOW, STEP), job.settings(uri, root), Tally, workers, refs)) as run:
+        run.load(0)
+        run.hello(0)
+        # A store that has its rows on disk asks them then when they want to be notified.
+        run.notify()
+        return {group: _read(run, group) for group in groups}
 
 
-def _look(logic: GroupLogic) -> tuple[dict[str, State], datetime | None]:
-    part = logic._slice
-    assert part is not None
-    due = part.next_due(logic._worker.now)
-    found: dict[str, State] = {}
-    for keys in part.walk(lambda item: True):
-        found |= {key: part.live[key].snapshot() for key in keys}
-        part.settle()
-    return found, due
+def _read(run: Execution, group: int) -> tuple[dict[str, State], datetime | None]:
+    due = run.next_due(group)
+    return {key: state for key, (state, _) in run.look(group).items()}, due
