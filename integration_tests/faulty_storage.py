@@ -1,8 +1,10 @@
 """`faulty://`: a local folder behind fsspec that fails as object stores, networks and disks do.
 
-It owns which call fails and how: drawn from a seed for each object, verb and attempt, so that the order of threads
-does not matter. It shares the folder with `file://`: turns with and without faults see the same objects, and none of
-them half-written. It does not own what becomes of an error. Imported by the soak's flow, and registered thereby.
+It owns which call fails: drawn from a seed for each object, verb and attempt, so that the order of threads does not
+matter. It shares the folder with `file://`: turns with and without faults see the same objects, and none of them
+half-written. It does not own what can go wrong: the table is in `tests.faults`, which is found where a development
+install has `bytewax_state`. Nor does it own what becomes of an error. Imported by the soak's flow, and registered
+thereby.
 
     BYTEWAX_STATE_URI=faulty:///data/snapshots
     BYTEWAX_STATE_STORAGE_OPTIONS={"rates": {"before": 0.02, "corrupt": 0.01}, "seed": "7", "log": "/tmp/faults.log"}
@@ -15,7 +17,8 @@ import os
 import threading
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from random import Random
 from typing import Any, NoReturn
@@ -24,29 +27,7 @@ import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
 from bytewax_state.snapshot.failing import TEMPORARY
-
-KINDS = {
-    "before": "nothing was done",
-    "after": "it was done, and the reply was lost",
-    "slow": "it is done, later",
-    "torn": "the connection broke in the middle of an object",
-    "corrupt": "a bit of what is read is flipped, or its end is missing",
-    "stale": "a list lacks the youngest objects",
-    "throttled": "too many requests: status 429",
-    "full": "no space, for a while",
-}
-"""Every fault, and what it means."""
-
-_EVERYWHERE = ("before", "after", "slow", "throttled")
-_STRIKES = {
-    "info": _EVERYWHERE,
-    "find": (*_EVERYWHERE, "stale"),
-    "rm_file": _EVERYWHERE,
-    "cat_file": (*_EVERYWHERE, "torn", "corrupt"),
-    "get_file": (*_EVERYWHERE, "torn", "corrupt"),
-    "pipe_file": (*_EVERYWHERE, "torn", "full"),
-    "put_file": (*_EVERYWHERE, "torn", "full"),
-}
+from tests.faults import KINDS, STRIKES, flipped, half
 
 _SLOWEST = 0.3  # seconds
 _STALE_FOR = 0.5  # seconds
@@ -108,50 +89,40 @@ class FaultyFileSystem(fsspec.AbstractFileSystem):
 
     def info(self, path: str, **_: Any) -> dict[str, Any]:
         """Describe an object or folder."""
-        return self._call("info", path, lambda: self._disk.info(self._strip_protocol(path)))
+        with self._call("info", path):
+            return self._disk.info(self._strip_protocol(path))
 
     def ls(self, path: str, detail: bool = True, **_: Any) -> list[Any]:
         """List a folder."""
-        return self._call("find", path, lambda: self._disk.ls(self._strip_protocol(path), detail=detail))
+        with self._call("find", path):
+            return self._disk.ls(self._strip_protocol(path), detail=detail)
 
     def find(
         self, path: str, maxdepth: int | None = None, withdirs: bool = False, detail: bool = False, **_: Any
     ) -> Any:
         """List all objects below a folder, but those that are still being written."""
-        kind, rng = self._draw("find", path)
-        self._before(kind, "find", path, rng)
-        infos = self._disk.find(self._strip_protocol(path), maxdepth=maxdepth, withdirs=withdirs, detail=True)
-        found = {name: info for name, info in infos.items() if not Path(name).name.startswith(TEMPORARY)}
-        if kind == "stale":
-            since = self._now() - _STALE_FOR
-            old = {name: info for name, info in found.items() if info["mtime"] < since}
-            if len(old) < len(found):
-                self._note("stale", "find", path)
-            found = old
-        self._after(kind, "find", path)
+        with self._call("find", path) as (kind, _rng):
+            infos = self._disk.find(self._strip_protocol(path), maxdepth=maxdepth, withdirs=withdirs, detail=True)
+            found = {name: info for name, info in infos.items() if not Path(name).name.startswith(TEMPORARY)}
+            if kind == "stale":
+                since = self._now() - _STALE_FOR
+                old = {name: info for name, info in found.items() if info["mtime"] < since}
+                if len(old) < len(found):
+                    self._note("stale", "find", path)
+                found = old
         return found if detail else sorted(found)
 
     def cat_file(self, path: str, start: int | None = None, end: int | None = None, **_: Any) -> bytes:
         """Read an object, or a part of it."""
-        kind, rng = self._draw("cat_file", path)
-        self._before(kind, "cat_file", path, rng)
-        data: bytes = self._disk.cat_file(self._strip_protocol(path), start=start, end=end)
-        if kind == "corrupt" and data:
-            self._note("corrupt", "cat_file", path)
-            data = spoil(data, rng)
-        self._after(kind, "cat_file", path)
-        return data
+        with self._call("cat_file", path) as (kind, rng):
+            data: bytes = self._disk.cat_file(self._strip_protocol(path), start=start, end=end)
+            return self._read("cat_file", path, data, kind, rng)
 
     def get_file(self, rpath: str, lpath: str, **_: Any) -> None:
         """Copy an object to the local disk; one that breaks leaves half of it there."""
-        kind, rng = self._draw("get_file", rpath)
-        self._before(kind, "get_file", rpath, rng)
-        data: bytes = self._disk.cat_file(self._strip_protocol(rpath))
-        if kind == "corrupt" and data:
-            self._note("corrupt", "get_file", rpath)
-            data = spoil(data, rng)
-        Path(lpath).write_bytes(data[: len(data) // 2] if kind == "torn" else data)
-        self._after(kind, "get_file", rpath)
+        with self._call("get_file", rpath) as (kind, rng):
+            data = self._read("get_file", rpath, self._disk.cat_file(self._strip_protocol(rpath)), kind, rng)
+            Path(lpath).write_bytes(half(data) if kind == "torn" else data)
 
     def pipe_file(self, path: str, value: bytes, mode: str = "overwrite", **_: Any) -> None:
         """Make an object of some bytes."""
@@ -163,34 +134,49 @@ class FaultyFileSystem(fsspec.AbstractFileSystem):
 
     def rm_file(self, path: str) -> None:
         """Delete an object."""
-        self._call("rm_file", path, lambda: self._disk.rm_file(self._strip_protocol(path)))
+        with self._call("rm_file", path):
+            self._disk.rm_file(self._strip_protocol(path))
+
+    def _read(self, verb: str, path: str, data: bytes, kind: str | None, rng: Random) -> bytes:
+        if kind != "corrupt" or not data:
+            return data
+        self._note("corrupt", verb, path)
+        return spoil(data, rng)
 
     def _write(self, verb: str, path: str, data: bytes, mode: str) -> None:
-        kind, rng = self._draw(verb, path)
+        with self._call(verb, path) as (kind, _):
+            self._take(kind, verb, path)
+            target = Path(self._strip_protocol(path))
+            target.parent.mkdir(parents=True, exist_ok=True)
+            temporary = target.with_name(f"{TEMPORARY}faulty-{os.getpid()}-{threading.get_ident()}")
+            try:
+                temporary.write_bytes(half(data) if kind == "torn" else data)
+                if kind != "torn":
+                    # All at once, or not at all: what is still being written has no name.
+                    (os.link if mode == "create" else os.replace)(temporary, target)
+            finally:
+                temporary.unlink(missing_ok=True)
+
+    def _take(self, kind: str | None, verb: str, path: str) -> None:
         if kind == "full":
             self._full_until = self._now() + _FULL_FOR
         if self._now() < self._full_until:
-            self._note("full", verb, path)
-            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path)
-        self._before(kind, verb, path, rng)
-        target = Path(self._strip_protocol(path))
-        target.parent.mkdir(parents=True, exist_ok=True)
-        temporary = target.with_name(f"{TEMPORARY}faulty-{os.getpid()}-{threading.get_ident()}")
-        try:
-            temporary.write_bytes(data[: len(data) // 2] if kind == "torn" else data)
-            if kind != "torn":
-                # All at once, or not at all: what is still being written has no name.
-                (os.link if mode == "create" else os.replace)(temporary, target)
-        finally:
-            temporary.unlink(missing_ok=True)
-        self._after(kind, verb, path)
+            self._fail("full", verb, path, OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), path))
 
-    def _call(self, verb: str, path: str, work: Callable[[], Any]) -> Any:
+    @contextmanager
+    def _call(self, verb: str, path: str) -> Iterator[tuple[str | None, Random]]:
+        """Let a call meet its fate."""
         kind, rng = self._draw(verb, path)
-        self._before(kind, verb, path, rng)
-        done = work()
-        self._after(kind, verb, path)
-        return done
+        if kind == "before":
+            self._fail(kind, verb, path, ConnectionRefusedError(errno.ECONNREFUSED, "connection refused (a fault)"))
+        if kind == "throttled":
+            self._fail(kind, verb, path, ThrottledError("too many requests (a fault)"))
+        if kind == "slow":
+            self._note(kind, verb, path)
+            self._sleep(rng.uniform(0.1, 1.0) * _SLOWEST)
+        yield kind, rng
+        if kind in {"after", "torn"}:
+            self._fail(kind, verb, path, ConnectionResetError(errno.ECONNRESET, "connection reset (a fault)"))
 
     def _draw(self, verb: str, path: str) -> tuple[str | None, Random]:
         """Draw the fate of a call: the same for the same seed, object, verb and attempt."""
@@ -200,24 +186,11 @@ class FaultyFileSystem(fsspec.AbstractFileSystem):
             attempt = self._calls[verb, name]
         rng = Random(f"{self._seed} {verb} {name} {attempt}")
         drawn = rng.random()
-        for kind in _STRIKES[verb]:
+        for kind in STRIKES[verb]:
             drawn -= self._rates.get(kind, 0.0)
             if drawn < 0:
                 return kind, rng
         return None, rng
-
-    def _before(self, kind: str | None, verb: str, path: str, rng: Random) -> None:
-        if kind == "before":
-            self._fail(kind, verb, path, ConnectionRefusedError(errno.ECONNREFUSED, "connection refused (a fault)"))
-        if kind == "throttled":
-            self._fail(kind, verb, path, ThrottledError("too many requests (a fault)"))
-        if kind == "slow":
-            self._note(kind, verb, path)
-            self._sleep(rng.uniform(0.1, 1.0) * _SLOWEST)
-
-    def _after(self, kind: str | None, verb: str, path: str) -> None:
-        if kind in {"after", "torn"}:
-            self._fail(kind, verb, path, ConnectionResetError(errno.ECONNRESET, "connection reset (a fault)"))
 
     def _fail(self, kind: str, verb: str, path: str, ex: OSError) -> NoReturn:
         self._note(kind, verb, path)
@@ -246,7 +219,7 @@ def spoil(data: bytes, rng: Random) -> bytes:
     at = rng.randrange(len(data))
     if rng.random() < 0.25:
         return data[:at]
-    return data[:at] + bytes([data[at] ^ (1 << rng.randrange(8))]) + data[at + 1 :]
+    return flipped(data, at, rng.randrange(8))
 
 
 def struck(log: Path) -> dict[str, int]:

@@ -11,13 +11,13 @@ from pathlib import Path
 from random import Random
 from typing import Any
 
-import faulty_storage
 import pytest
-from faulty_storage import KINDS, FaultyFileSystem, ThrottledError, spoil, struck
+from faulty_storage import FaultyFileSystem, ThrottledError, spoil, struck
 
 from bytewax_state.errors import StorageError
 from bytewax_state.snapshot.storage import Storage, open_storage
 from tests.contracts.storage_contract import StorageContract
+from tests.faults import KINDS, STRIKES
 
 NAME = "flow/steps/flow.sum/store/000000000001.manifest"
 DATA = b"0123456789" * 100
@@ -223,4 +223,4 @@ def test_a_fault_that_is_none_is_refused(tmp_path: Path) -> None:
 
 def test_every_fault_can_strike() -> None:
     """There is a call for each kind."""
-    assert {kind for kinds in faulty_storage._STRIKES.values() for kind in kinds} == KINDS.keys()
+    assert {kind for kinds in STRIKES.values() for kind in kinds} == KINDS.keys()

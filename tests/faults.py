@@ -1,4 +1,7 @@
-"""A storage that fails as told: the world, in tests.
+"""Storages that fail as told: the world, in tests.
+
+Owns the one table of what can go wrong, and the storage in which it does by a plan, in this process. It does not own
+`faulty://` (`integration_tests/faulty_storage.py`), which draws from the same table by chance.
 
 A plan is a list of faults. Each waits for the calls of one verb on names that hold a text, lets some pass, and then
 strikes some times; a call meets the first fault that strikes. What fails says so with `TransientError`, which is tried
@@ -7,37 +10,56 @@ again, or with `StorageError`, which is not.
 
 import hashlib
 import threading
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Literal
 
 from bytewax_state.errors import StorageError
 from bytewax_state.snapshot.storage import Storage, TransientError
 
-How = Literal["before", "after", "slow", "throttled", "torn", "corrupt", "full"]
-
 ALWAYS = 1 << 30
+
+KINDS = {
+    "before": "nothing was done",
+    "after": "it was done, and the reply was lost",
+    "slow": "it is done, later",
+    "throttled": "too many requests: nothing was done, and it may be tried again",
+    "torn": "the connection broke in the middle of an object, or of a local file",
+    "corrupt": "what is read is not what was written",
+    "stale": "a list lacks the youngest objects",
+    "full": "no space, and nothing was done",
+}
+"""Every kind of fault, and what it means."""
+
+_EVERYWHERE = ("before", "after", "slow", "throttled")
+_READ, _WRITE, _LIST = (*_EVERYWHERE, "torn", "corrupt"), (*_EVERYWHERE, "torn", "full"), (*_EVERYWHERE, "stale")
+
+STRIKES = {
+    **dict.fromkeys(("get", "get_file", "cat_file"), _READ),
+    **dict.fromkeys(("put", "put_file", "pipe_file"), _WRITE),
+    **dict.fromkeys(("list", "folders", "find"), _LIST),
+    **dict.fromkeys(("size", "info", "delete", "rm_file"), _EVERYWHERE),
+}
+"""Verb of a storage, or of a file system of fsspec's, to the kinds that can strike it."""
 
 
 @dataclass(slots=True)
 class Fault:
-    """What goes wrong, and when.
-
-    before: nothing was done. after: it was done, and the reply was lost. slow: it is done, later. throttled: nothing
-    was done, and it may be tried again. torn: the first half of an object, or of a local file, was written. corrupt: a
-    bit of what is read is flipped. full: no space, and nothing was done.
-    """
+    """What goes wrong, and when. Lists that lack something are `StaleStorage`'s."""
 
     verb: str
-    how: How
+    how: str
     name: str = ""
     """Part of the object's name, or of the prefix."""
     skip: int = 0
     """How many such calls pass first."""
     times: int = 1
     transient: bool = True
+
+    def __post_init__(self) -> None:
+        assert self.how in STRIKES[self.verb] and self.how != "stale", f"{self.how!r} cannot strike {self.verb!r}"
 
     def strikes(self, verb: str, name: str) -> bool:
         if verb != self.verb or self.name not in name or not self.times:
@@ -70,68 +92,56 @@ class FaultyStorage:
         self._lock = threading.Lock()
 
     def put(self, name: str, data: bytes) -> None:
-        fault = self._before("put", name)
-        torn = fault is not None and fault.how == "torn"
-        self._storage.put(name, data[: len(data) // 2] if torn else data)
-        self._after(fault, name)
+        with self._call("put", name) as how:
+            self._storage.put(name, half(data) if how == "torn" else data)
 
     def put_file(self, local: Path, name: str) -> None:
-        fault = self._before("put_file", name)
-        if fault is not None and fault.how == "torn":
-            data = local.read_bytes()
-            self._storage.put(name, data[: len(data) // 2])
-        else:
-            self._storage.put_file(local, name)
-        self._after(fault, name)
+        with self._call("put_file", name) as how:
+            if how == "torn":
+                self._storage.put(name, half(local.read_bytes()))
+            else:
+                self._storage.put_file(local, name)
 
     def get(self, name: str) -> bytes:
-        fault = self._before("get", name)
-        data = self._storage.get(name)
-        self._after(fault, name)
-        return flipped(data) if fault is not None and fault.how == "corrupt" else data
+        with self._call("get", name) as how:
+            data = self._storage.get(name)
+            return flipped(data) if how == "corrupt" else data
 
     def get_file(self, name: str, local: Path) -> str:
-        fault = self._before("get_file", name)
-        digest = self._storage.get_file(name, local)
-        if fault is not None and fault.how == "torn":
-            data = local.read_bytes()
-            local.write_bytes(data[: len(data) // 2])
-        self._after(fault, name)
-        if fault is None or fault.how != "corrupt":
+        with self._call("get_file", name) as how:
+            digest = self._storage.get_file(name, local)
+            if how in {"torn", "corrupt"}:
+                data = local.read_bytes()
+                local.write_bytes(half(data) if how == "torn" else flipped(data))
+                digest = hashlib.sha256(local.read_bytes()).hexdigest()
             return digest
-        local.write_bytes(flipped(local.read_bytes()))
-        return hashlib.sha256(local.read_bytes()).hexdigest()
 
     def size(self, name: str) -> int | None:
-        fault = self._before("size", name)
-        size = self._storage.size(name)
-        self._after(fault, name)
-        return size
+        with self._call("size", name):
+            return self._storage.size(name)
 
     def folders(self, prefix: str) -> list[str]:
-        fault = self._before("folders", prefix)
-        names = self._storage.folders(prefix)
-        self._after(fault, prefix)
-        return names
+        with self._call("folders", prefix):
+            return self._storage.folders(prefix)
 
     def list(self, prefix: str) -> list[str]:
-        fault = self._before("list", prefix)
-        names = self._storage.list(prefix)
-        self._after(fault, prefix)
-        return names
+        with self._call("list", prefix):
+            return self._storage.list(prefix)
 
     def delete(self, names: Iterable[str]) -> None:
         names = list(names)
-        fault = self._before("delete", " ".join(names))
-        self._storage.delete(names)
-        self._after(fault, " ".join(names))
+        with self._call("delete", " ".join(names)):
+            self._storage.delete(names)
 
-    def _before(self, verb: str, name: str) -> Fault | None:
+    @contextmanager
+    def _call(self, verb: str, name: str) -> Iterator[str | None]:
+        """Let a call meet its fault, if there is one."""
         with self._lock:
             self.calls.append((verb, name))
             fault = next((one for one in self.plan if one.strikes(verb, name)), None)
         if fault is None:
-            return None
+            yield None
+            return
         if fault.how == "full":
             raise _full(self.url, name)
         if fault.how == "before":
@@ -140,17 +150,17 @@ class FaultyStorage:
             raise _failed(replace(fault, transient=True), f"{self.url}/{name}: status 429")
         if fault.how == "slow":
             self._wait()
-        return fault
-
-    def _after(self, fault: Fault | None, name: str) -> None:
-        if fault is not None and fault.how in {"after", "torn"}:
+        yield fault.how
+        if fault.how in {"after", "torn"}:
             raise _failed(fault, f"{self.url}/{name}: the connection was reset")
 
 
 class StaleStorage(FaultyStorage):
     """A storage whose lists lack what was written, through this object, in the last moments."""
 
-    def __init__(self, storage: Storage, now: Callable[[], datetime], lag: timedelta) -> None:
+    def __init__(
+        self, storage: Storage, now: Callable[[], datetime], lag: timedelta, deleted_too: bool = False
+    ) -> None:
         """Init.
 
         :arg storage: Does the work.
@@ -159,11 +169,15 @@ class StaleStorage(FaultyStorage):
 
         :arg lag: How long a list lacks an object.
 
+        :arg deleted_too: Whether it shows for as long what was deleted.
+
         """
         super().__init__(storage, ())
         self._written: dict[str, datetime] = {}
+        self._deleted: dict[str, datetime] = {}
         self._now = now
         self._lag = lag
+        self._deleted_too = deleted_too
 
     def put(self, name: str, data: bytes) -> None:
         self._written.setdefault(name, self._now())
@@ -173,9 +187,16 @@ class StaleStorage(FaultyStorage):
         self._written.setdefault(name, self._now())
         super().put_file(local, name)
 
+    def delete(self, names: Iterable[str]) -> None:
+        names = list(names)
+        super().delete(names)
+        if self._deleted_too:
+            self._deleted |= dict.fromkeys(names, self._now())
+
     def list(self, prefix: str) -> list[str]:
         shown = self._now() - self._lag
-        return [name for name in super().list(prefix) if self._written.get(name, shown) <= shown]
+        gone = {name for name, at in self._deleted.items() if at > shown and name.startswith(prefix)}
+        return sorted(name for name in gone.union(super().list(prefix)) if self._written.get(name, shown) <= shown)
 
 
 class QuotaStorage(FaultyStorage):
@@ -207,10 +228,15 @@ class QuotaStorage(FaultyStorage):
             self.left -= size
 
 
-def flipped(data: bytes) -> bytes:
-    """Flip the lowest bit of the byte in the middle."""
-    middle = len(data) // 2
-    return data[:middle] + bytes((data[middle] ^ 1,)) + data[middle + 1 :]
+def half(data: bytes) -> bytes:
+    """Return what is there of an object when the connection breaks in its middle."""
+    return data[: len(data) // 2]
+
+
+def flipped(data: bytes, at: int | None = None, bit: int = 0) -> bytes:
+    """Flip a bit, by default the lowest one of the byte in the middle."""
+    at = len(data) // 2 if at is None else at
+    return data[:at] + bytes((data[at] ^ (1 << bit),)) + data[at + 1 :]
 
 
 def _failed(fault: Fault, msg: str) -> StorageError:

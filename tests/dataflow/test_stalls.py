@@ -4,121 +4,101 @@ Two workers with a key group each: the first is busy, the second quiet, so its v
 """
 
 from collections.abc import Callable, Iterator
-from datetime import datetime, timedelta
+from datetime import timedelta
 from itertools import count
 from pathlib import Path
 
 import pytest
 
 from bytewax_state import Settings
-from bytewax_state.dataflow.group import Chunk, GroupLogic
-from bytewax_state.dataflow.worker import Step, StepWorker, storage_of
+from bytewax_state.dataflow.worker import storage_of
+from bytewax_state.keygroups import group_of
 from bytewax_state.snapshot.retention import GRACE
-from bytewax_state.snapshot.storage import Storage
 from tests.dataflow.executions import IDS, NOW, Keep
-from tests.faults import FaultyStorage
+from tests.driver import Execution, Refs
+from tests.faults import StaleStorage
 
 SECOND = timedelta(seconds=1)
 HOUR = timedelta(hours=1, seconds=10)
-Refs = dict[int, bytes]
-Logics = dict[int, GroupLogic]
 
 
-class OldLists(FaultyStorage):
-    """Lists are what they were some time ago; at once without what was deleted since, or with it."""
+def key_in(group: int, name: str) -> str:
+    """Name a key of one of the two groups."""
+    return next(key for number in count() if group_of(key := f"{name}.{number}", 2) == group)
 
-    def __init__(self, storage: Storage, now: Callable[[], datetime], lag: timedelta, deleted_too: bool) -> None:
-        super().__init__(storage, ())
-        self.stalls: list[Callable[[], object]] = []
-        """What happens while this list, and the next ones, are on their way."""
-        self._now, self._lag, self._deleted_too = now, lag, deleted_too
-        self._made: dict[str, datetime] = {}
-        self._gone: dict[str, datetime] = {}
 
-    def put(self, name: str, data: bytes) -> None:
-        super().put(name, data)
-        self._made.setdefault(name, self._now())
+def busy(name: str = "a") -> str:
+    return key_in(0, name)
 
-    def put_file(self, local: Path, name: str) -> None:
-        super().put_file(local, name)
-        self._made.setdefault(name, self._now())
 
-    def delete(self, names: object) -> None:
-        some = list(names)  # type: ignore[call-overload]
-        super().delete(some)
-        for name in some:
-            self._gone.setdefault(name, self._now())
+def quiet(name: str = "quiet") -> str:
+    return key_in(1, name)
+
+
+class StallingStorage(StaleStorage):
+    """Lists may be on their way for long."""
+
+    stalls: tuple[Callable[[], object], ...] = ()
+    """What happens while this list, and the next ones, are on their way."""
 
     def list(self, prefix: str) -> list[str]:
-        at = self._now() - self._lag
-        shown = [name for name in sorted(self._made) if name.startswith(prefix) and self._made[name] <= at]
-        names = [name for name in shown if not self._is_gone(name, at)]
+        names = super().list(prefix)
         if self.stalls:
-            self.stalls.pop(0)()
+            stall, *self.stalls = self.stalls
+            stall()
         return names
-
-    def _is_gone(self, name: str, at: datetime) -> bool:
-        return name in self._gone and (not self._deleted_too or self._gone[name] <= at)
 
 
 class World:
-    """A storage, a clock, and the workers that were begun."""
+    """A storage, a clock, and the executions that were begun."""
 
     def __init__(self, folder: Path, lag: timedelta, deleted_too: bool, **settings: object) -> None:
         self.now = NOW
-        self.workers: list[StepWorker] = []
+        self._begun: list[Execution] = []
         self._folder, self._numbers = folder, count(1)
         self._settings = {"uri": str(folder / "snapshots"), "key_groups": 2, "memory": "8MiB", "codec": "pickle"}
         self._settings |= settings
-        inner = storage_of(self._of("any"))
-        self.storage = OldLists(inner, lambda: self.now, lag, deleted_too)
+        self.storage = StallingStorage(storage_of(self._of("any")), lambda: self.now, lag, deleted_too)
 
     def _of(self, host: str) -> Settings:
         return Settings(dir=self._folder / host, **self._settings)
 
-    def begin(self, groups: dict[int, list[int]], refs: Refs | None = None, host: str = "work") -> Logics:
-        """Begin an execution: worker indices to their groups; the logics by group."""
-        logics = {}
-        for index, own in groups.items():
-            step = Step(*IDS, self._of(host), Keep)
-            worker = StepWorker(
-                step,
-                index,
-                len(groups),
-                lambda: self.now,
-                lambda size: next(self._numbers).to_bytes(size, "big"),
-                lambda _: self.storage,
-            )
-            self.workers.append(worker)
-            logics |= {group: GroupLogic(worker, None if refs is None else worker.note(refs[group])) for group in own}
-        for group, logic in logics.items():
-            logic.on_batch([Chunk(group, [])])
-        return logics
+    def begin(self, workers: int, refs: Refs | None = None, host: str = "work") -> Execution:
+        run = Execution(
+            IDS,
+            self._of(host),
+            Keep,
+            workers,
+            refs,
+            now=lambda: self.now,
+            token=lambda size: next(self._numbers).to_bytes(size, "big"),
+            storage=lambda index: self.storage,
+        )
+        self._begun.append(run)
+        run.open()
+        return run
 
-    def epoch(self, logics: Logics, *items: tuple[int, str], wait: timedelta = 3 * SECOND) -> Refs:
-        """End an epoch with some items, each with the time as its value."""
+    def epoch(self, run: Execution, *keys: str, wait: timedelta = 3 * SECOND) -> Refs:
+        """End an epoch with some keys, each with the time as its value."""
         self.now += wait
-        for group, key in items:
-            logics[group].on_batch([Chunk(group, [(key, self.now)])])
-        return {group: logic.snapshot() for group, logic in logics.items()}
+        run.batch([(key, self.now) for key in keys])
+        return run.end_epoch()
 
     def close(self) -> None:
-        while self.workers:
-            self.workers.pop().close()
+        while self._begun:
+            self._begun.pop().close()
 
 
-def value(logics: Logics, group: int, key: str) -> object:
-    part = logics[group]._slice
-    assert part is not None
-    return part.fetch([key])[key].snapshot()
+def value(run: Execution, key: str) -> object:
+    return run.contents()[key][0]
 
 
 def inheritance(world: World) -> tuple[Refs, object]:
     """Let one worker run, and return what two others inherit, and the value that only the quiet one of them needs."""
-    old = world.begin({0: [0, 1]})
-    world.epoch(old, (0, "a"), (1, "quiet"))
-    expected = value(old, 1, "quiet")
-    refs = world.epoch(old, (0, "a"))
+    old = world.begin(1)
+    world.epoch(old, busy(), quiet())
+    expected = value(old, quiet())
+    refs = world.epoch(old, busy())
     world.close()
     return refs, expected
 
@@ -137,26 +117,23 @@ def test_a_worker_that_hangs_between_list_and_read(lists: int, worlds: list[Worl
     world = World(tmp_path, lag=0 * SECOND, deleted_too=True, backend="rocksdb")
     worlds.append(world)
     written, expected = inheritance(world)
-    first = world.begin({0: [0], 1: [1]}, written)
+    first = world.begin(2, written)
     for number in range(40):
-        world.epoch(first, (0, f"key{number}"), *([(1, "other")] if number < 3 else []))
-    committed = world.epoch(first, (0, "a"), (1, "other"), wait=HOUR)
+        world.epoch(first, busy(f"key{number}"), *([quiet("other")] if number < 3 else []))
+    committed = world.epoch(first, busy(), quiet("other"), wait=HOUR)
     world.now += GRACE + SECOND
-    newer: Logics = {}
     refs: Refs = {}
 
     def take_over() -> None:
-        newer.update(world.begin({0: [0], 1: [1]}, committed, host="another"))
-        for _ in range(3):
-            world.epoch(newer, (0, "b"), (1, "other"))
-        world.epoch(newer, (0, "b"), (1, "other"), wait=HOUR)
-        refs.update(world.epoch(newer, (0, "b"), (1, "other"), wait=GRACE + SECOND))
+        newer = world.begin(2, committed, host="another")
+        for wait in (3 * SECOND, 3 * SECOND, 3 * SECOND, HOUR, GRACE + SECOND):
+            refs.update(world.epoch(newer, busy("b"), quiet("other"), wait=wait))
 
-    world.storage.stalls = [*[lambda: None] * lists, take_over]
-    world.epoch({0: first[0]}, (0, "a"))
+    world.storage.stalls = (*[lambda: None] * lists, take_over)
+    world.epoch(first, busy())
     assert refs
     world.close()
-    assert value(world.begin({0: [0], 1: [1]}, refs, host="third"), 1, "quiet") == expected
+    assert value(world.begin(2, refs, host="third"), quiet()) == expected
 
 
 @pytest.mark.parametrize("deleted_too", [True, False])
@@ -167,10 +144,10 @@ def test_workers_that_see_old_lists(phase: int, deleted_too: bool, worlds: list[
     worlds.append(world)
     written, expected = inheritance(world)
     world.now += GRACE
-    both = world.begin({0: [0], 1: [1]}, written)
+    both = world.begin(2, written)
     for number in range(90):
         # The quiet one ends a round and begins one, every 66 s, soon after the busy one has begun one or much later.
-        quiet = [] if (number - phase) % 22 > 1 and number > 1 else [(1, f"key{number}")]
-        refs = world.epoch(both, (0, f"key{number}"), *quiet)
+        now_and_then = [] if (number - phase) % 22 > 1 and number > 1 else [quiet(f"key{number}")]
+        refs = world.epoch(both, busy(f"key{number}"), *now_and_then)
     world.close()
-    assert value(world.begin({0: [0], 1: [1]}, refs, host="another"), 1, "quiet") == expected
+    assert value(world.begin(2, refs, host="another"), quiet()) == expected
