@@ -17,7 +17,7 @@ from bytewax_state.snapshot.catalog import Catalog, StepCatalog
 from bytewax_state.snapshot.invariants import Finding
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.survey import Report, Roots, Survey
-from tests.faults import Fault, FaultyStorage
+from tests.faults import Fault, FaultyStorage, flipped
 from tests.shop import KEY, NOTHING_RUNS, STEP, Shop
 from tests.snapshot.shelves import HOUR, NOW, manifest, named
 
@@ -42,7 +42,7 @@ def change_a_file(shop: Shop) -> None:
     """Flip a bit, and keep the size."""
     shop.run(1, 2)
     file = min(shop.uri.rglob("*.sst"))
-    file.write_bytes(bytes([file.read_bytes()[0] ^ 1]) + file.read_bytes()[1:])
+    file.write_bytes(flipped(file.read_bytes(), 0))
 
 
 def other_content(one: Manifest) -> Manifest:

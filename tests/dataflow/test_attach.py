@@ -1,6 +1,6 @@
 """What an attached flow gives: the same as before, in one run, across resumes, and for any number of workers."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
@@ -19,6 +19,7 @@ from bytewax_state.dataflow.attach import stateful_steps
 from bytewax_state.errors import UsageError
 from bytewax_state.snapshot.recovery import read
 from tests.dataflow.flows import ITEMS, OPERATORS, BatchSum, RunningSum, aborted_at, flow_of, per_key
+from tests.dataflow.runs import causes
 
 ZERO = timedelta(0)
 
@@ -160,7 +161,7 @@ def test_a_run_with_steps_that_came_after_attach_is_refused(
     for _ in range(2):
         with pytest.raises(Exception) as caught:  # noqa: PT011
             run(late(place, settings), recovery_config=recovery)
-        (ours,) = [one for one in _causes(caught.value) if isinstance(one, UsageError)]
+        (ours,) = [one for one in causes(caught.value) if isinstance(one, UsageError)]
         assert f"the stateful steps {loose} of the flow 'flow' came after attach" in str(ours)
         assert f"flow 'flow' ends the run: usage: {ours}" in caplog.messages
     assert (read(folder).steps, read(folder).resume_epochs) == ((), ())
@@ -272,7 +273,7 @@ def test_an_exception_of_the_user_keeps_its_chain(method: str, settings: Setting
     op.output("out", op.stateful_batch("s", up, lambda state: logic()), TestingSink([]))
     with pytest.raises(Exception) as caught:  # noqa: PT011
         run_main(attach(flow, settings))
-    chain = list(_causes(caught.value))
+    chain = list(causes(caught.value))
     assert isinstance(chain[-1], ValueError)
     assert any("'flow.s'" in str(one) and "'some key'" in str(one) for one in chain)
 
@@ -288,7 +289,7 @@ def test_a_notification_at_no_time_in_utc_is_refused(due: Any, settings: Setting
         op.output("out", op.stateful_batch("s", up, logic), TestingSink([]))
         with pytest.raises(Exception) as caught:  # noqa: PT011
             run_main(attach(flow, settings) if attached else flow)
-        chains.append(list(_causes(caught.value)))
+        chains.append(list(causes(caught.value)))
     assert isinstance(chains[1][-1], TypeError)
     assert any("notify_at" in str(one) and "'some key'" in str(one) for one in chains[1])
 
@@ -305,12 +306,6 @@ def test_what_is_no_item_gives_the_error_that_bytewax_gives(item: Any, settings:
             run_main(attach(flow, settings) if attached else flow)
         errors.append(str(caught.value))
     assert errors[0] == errors[1]
-
-
-def _causes(ex: BaseException | None) -> Iterator[BaseException]:
-    while ex is not None:
-        yield ex
-        ex = ex.__cause__ or ex.__context__
 
 
 def _recovery(folder: Path) -> RecoveryConfig:

@@ -22,6 +22,7 @@ from bytewax_state.snapshot.recovery import read, read_refs
 from bytewax_state.snapshot.ref import MAGIC
 from tests.dataflow.executions import IDS, Execution, names, resume, storage
 from tests.dataflow.flows import ITEMS, flow_of
+from tests.faults import flipped
 
 EPOCHS = (3, 5, 8)
 
@@ -39,9 +40,7 @@ def refs(tmp_path: Path) -> list[bytes]:
 def spoil(folder: Path, name: str) -> None:
     """Flip a bit."""
     path = folder / "snapshots" / name
-    data = bytearray(path.read_bytes())
-    data[len(data) // 2] ^= 1
-    path.write_bytes(bytes(data))
+    path.write_bytes(flipped(path.read_bytes()))
 
 
 def gone(folder: Path, name: str) -> None:
@@ -147,7 +146,7 @@ def test_a_row_whose_index_says_otherwise_is_found(recovery: Path) -> None:
     data = path.read_bytes()
     # The table has the row with its value behind, and the index without.
     at = data.index(route.encode(), data.index(MAGIC) - 200)
-    path.write_bytes(data[:at] + bytes((data[at] ^ 1,)) + data[at + 1 :])
+    path.write_bytes(flipped(data, at))
     for look in (lambda: read(recovery), lambda: read_refs([recovery])):
         with pytest.raises(UsageError, match=r"part-0\.sqlite3 .*is damaged"):
             look()

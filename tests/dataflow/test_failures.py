@@ -7,7 +7,7 @@ import shutil
 import struct
 import subprocess
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -31,7 +31,9 @@ from bytewax_state.errors import (
 )
 from bytewax_state.snapshot.recovery import check, read
 from tests.dataflow.flows import ITEMS, flow_of, per_key
+from tests.dataflow.runs import causes
 from tests.disks import mounted
+from tests.faults import flipped
 from tests.links import without_links
 
 ZERO = timedelta(0)
@@ -73,7 +75,7 @@ class Job:
         """Run, see it end with an error, at once or after some epochs, and return the message."""
         with pytest.raises(Exception) as caught:  # noqa: PT011
             self.run(**changes)
-        ours = next(one for one in _causes(caught.value) if isinstance(one, BytewaxStateError))
+        ours = next(one for one in causes(caught.value) if isinstance(one, BytewaxStateError))
         assert type(ours) is expected, ours
         return str(ours)
 
@@ -148,7 +150,7 @@ def test_a_storage_that_is_full(quota: int, tmp_path: Path) -> None:
     QuotaFileSystem.left = quota
     with pytest.raises(Exception) as caught:  # noqa: PT011
         job.run()
-    ours = next(one for one in _causes(caught.value) if isinstance(one, BytewaxStateError))
+    ours = next(one for one in causes(caught.value) if isinstance(one, BytewaxStateError))
     assert type(ours) is StorageError
     assert "No space left" in str(ours)
     QuotaFileSystem.left = 1 << 40
@@ -218,9 +220,7 @@ def test_a_file_with_a_flipped_bit(where: float, job: Job) -> None:
     job.lose_disk()
     path = max((job.folder / "snapshots").rglob("*.sst"))
     data = path.read_bytes()
-    bad = bytearray(data)
-    bad[int(len(bad) * where)] ^= 1
-    path.write_bytes(bytes(bad))
+    path.write_bytes(flipped(data, int(len(data) * where)))
     msg = job.fails(SnapshotCorruptError)
     assert path.name in msg
     assert "SHA-256" in msg
@@ -231,10 +231,9 @@ def test_a_file_with_a_flipped_bit(where: float, job: Job) -> None:
 def test_a_damaged_local_image_is_fetched_again(job: Job) -> None:
     """The local disk is never the only copy."""
     for path in (job.folder / "work").rglob("frozen/*/*.sst"):
-        data = bytearray(path.read_bytes())
-        data[len(data) // 2] ^= 1
+        data = path.read_bytes()
         path.unlink()
-        path.write_bytes(bytes(data))
+        path.write_bytes(flipped(data))
     job.finishes()
 
 
@@ -380,9 +379,3 @@ def test_a_failed_run_can_be_resumed_in_the_same_process(job: Job) -> None:
 
 def _contents(folder: Path) -> dict[str, bytes]:
     return {str(path): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
-
-
-def _causes(ex: BaseException | None) -> Iterator[BaseException]:
-    while ex is not None:
-        yield ex
-        ex = ex.__cause__ or ex.__context__

@@ -4,7 +4,6 @@ import logging
 import re
 import traceback
 from base64 import b64encode
-from collections.abc import Iterator
 from datetime import timedelta
 from pathlib import Path
 from typing import Any
@@ -25,6 +24,7 @@ from bytewax_state.snapshot import retention
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.storage import open_storage, shared_url
 from tests.dataflow.flows import ITEMS, flow_of, per_key
+from tests.dataflow.runs import causes
 
 OLD, NEW, NEWER = "old-key-of-the-job", "new-key-of-the-job", "newer-key-of-the-job"
 ZERO = timedelta(0)
@@ -66,7 +66,7 @@ class Job:
         done, out = self.done, list(self.out)
         with pytest.raises(Exception) as caught:  # noqa: PT011
             self.run(key, **settings)
-        (ours,) = {one for one in _causes(caught.value) if isinstance(one, BytewaxStateError)}
+        (ours,) = {one for one in causes(caught.value) if isinstance(one, BytewaxStateError)}
         assert type(ours) is SnapshotCorruptError
         self.done = done
         assert self.out == out
@@ -193,7 +193,7 @@ def test_keys_are_nowhere_to_be_seen(
     with pytest.raises(Exception) as caught:  # noqa: PT011
         job.run(NEWER)
     shown = traceback.TracebackException.from_exception(caught.value, capture_locals=False)
-    said = [*shown.format(), *map(str, _causes(caught.value)), caplog.text, *capfd.readouterr()]
+    said = [*shown.format(), *map(str, causes(caught.value)), caplog.text, *capfd.readouterr()]
     flow = attach(flow_of("stateful_map", [], []), Settings(**job.given, signing_key=NEWER))
     said += [to_json(flow), repr(flow)]
     written = [path.read_bytes() for path in tmp_path.rglob("*") if path.is_file()]
@@ -277,9 +277,3 @@ def test_the_settings_of_a_single_step_count(log: pytest.LogCaptureFixture) -> N
 def test_what_is_shared_is_told_by_the_uri(uri: str, shown: str | None) -> None:
     """Nothing is opened, and no driver imported, to tell."""
     assert shared_url(uri, {}) == shown
-
-
-def _causes(ex: BaseException | None) -> Iterator[BaseException]:
-    while ex is not None:
-        yield ex
-        ex = ex.__cause__ or ex.__context__

@@ -11,10 +11,9 @@ from pathlib import Path
 import pytest
 
 from bytewax_state import Settings
-from bytewax_state.dataflow.worker import storage_of
 from bytewax_state.keygroups import group_of
 from bytewax_state.snapshot.retention import GRACE
-from tests.dataflow.executions import IDS, NOW, Keep
+from tests.dataflow.executions import IDS, NOW, Keep, storage
 from tests.driver import Execution, Refs
 from tests.faults import StaleStorage
 
@@ -58,15 +57,12 @@ class World:
         self._folder, self._numbers = folder, count(1)
         self._settings = {"uri": str(folder / "snapshots"), "key_groups": 2, "memory": "8MiB", "codec": "pickle"}
         self._settings |= settings
-        self.storage = StallingStorage(storage_of(self._of("any")), lambda: self.now, lag, deleted_too)
-
-    def _of(self, host: str) -> Settings:
-        return Settings(dir=self._folder / host, **self._settings)
+        self.storage = StallingStorage(storage(folder), lambda: self.now, lag, deleted_too)
 
     def begin(self, workers: int, refs: Refs | None = None, host: str = "work") -> Execution:
         run = Execution(
             IDS,
-            self._of(host),
+            Settings(dir=self._folder / host, **self._settings),
             Keep,
             workers,
             refs,

@@ -8,6 +8,7 @@ import random
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
+from tests.faults import flipped
 from tests.fuzz.jobs import Stock
 
 KINDS = ("manifest", "claim", "sst", "frozen sst", "frozen small", "ref", "row", "partition", "forged")
@@ -159,7 +160,7 @@ def altered(data: bytes, kind: str, way: str, region: str, rng: random.Random) -
         return data
     at = min(at, len(data) - 1)
     if way == "flip":
-        return data[:at] + bytes((data[at] ^ 1 << rng.randrange(8),)) + data[at + 1 :]
+        return flipped(data, at, rng.randrange(8))
     size = min(rng.choice((1, 2, 8, 64, 512)), max(end, at + 1) - at)
     return data[:at] + (bytes(size) if way == "zero" else rng.randbytes(size)) + data[at + size :]
 

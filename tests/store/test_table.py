@@ -9,6 +9,7 @@ import pytest
 
 from bytewax_state.errors import ConflictError, SnapshotCorruptError
 from bytewax_state.store.table import Memory, Table
+from tests.faults import flipped
 
 pytestmark = pytest.mark.disk
 
@@ -30,9 +31,8 @@ def image(tmp_path: Path) -> Path:
 def damage(image: Path) -> None:
     """Flip a bit in the first third of the rows' file."""
     (path,) = image.glob("*.sst")
-    data = bytearray(path.read_bytes())
-    data[len(data) // 3] ^= 1
-    path.write_bytes(bytes(data))
+    data = path.read_bytes()
+    path.write_bytes(flipped(data, len(data) // 3))
 
 
 READS: dict[str, Callable[[Table], object]] = {
