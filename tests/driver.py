@@ -6,7 +6,7 @@ nor what has to come of a call. Called by the tests that run a step without Byte
 """
 
 import os
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from datetime import datetime
 from typing import Any
@@ -16,6 +16,7 @@ from bytewax_state.dataflow.logics import Logic
 from bytewax_state.dataflow.worker import Step, StepWorker, storage_of, utc_now
 from bytewax_state.keygroups import group_of, names, splitter
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.history import History
 from bytewax_state.snapshot.layout import store_dir
 from bytewax_state.snapshot.storage import Storage
 from bytewax_state.store.base import Slice, Store
@@ -26,6 +27,7 @@ Refs = dict[int, bytes]
 """Key group to what Bytewax keeps for it."""
 Look = dict[str, tuple[Any, datetime | None]]
 """Key to what its logic would be rebuilt from, and when it is to be notified."""
+Answer = tuple[list[Items], bool]
 OpenTable = Callable[[], Table]
 
 
@@ -84,11 +86,12 @@ class Execution:
         name_of = names(settings.key_groups).__getitem__
         self._routes = [sorted(range(index, settings.key_groups, workers), key=name_of) for index in range(workers)]
         self._all = [group for groups in self._routes for group in groups]
-        step = Step(*ids, settings, builder)
+        step, opens = Step(*ids, settings, builder), storage or (lambda index: storage_of(settings))
         self._workers = [
-            _Worker(step, index, workers, now, token, storage_of if storage is None else _always(storage(index)), watch)
-            for index in range(workers)
+            _Worker(step, index, workers, now, token, lambda _, index=index: opens(index)) for index in range(workers)
         ]
+        for worker in self._workers:
+            worker.watch = watch
         self._logics: dict[int, GroupLogic] = {}
         self._schedule: dict[int, datetime] = {}
         self._awake: set[int] = set()
@@ -113,25 +116,26 @@ class Execution:
     def hello(self, index: int) -> Items:
         """Wake all groups of a worker in the epoch where it resumes; the first one opens the store."""
         with self._around("open"):
-            return [item for group in self._routes[index] for item in self._on_batch(group, [])]
+            return self._activate(self._routes[index], lambda group: self._on_batch(group, []))
 
     def batch(self, items: Items) -> Items:
         """Hand a batch over: worker by worker, and group by group in the order of their names."""
         chunks = self._split(items)
-        return [item for group in self._all if group in chunks for item in self._on_batch(group, chunks[group])]
+        groups = [group for group in self._all if group in chunks]
+        return self._activate(groups, lambda group: self._on_batch(group, chunks[group]))
 
     def notify(self) -> Items:
         """Notify every group that is due."""
-        now, out = self._now(), Items()
-        for group in [group for group in self._all if group in self._schedule and self._schedule[group] <= now]:
+        now = self._now()
+        groups = [group for group in self._all if group in self._schedule and self._schedule[group] <= now]
+        for group in groups:
             del self._schedule[group]
-            out += self._emitted(group, self._logics[group].on_notify())
-        return out
+        return self._activate(groups, lambda group: self._logics[group].on_notify())
 
     def end(self) -> Items:
         """Tell every group that the input ended."""
         groups = [group for group in self._all if group in self._logics]
-        return [item for group in groups for item in self._emitted(group, self._logics[group].on_eof())]
+        return self._activate(groups, lambda group: self._logics[group].on_eof())
 
     def snapshot(self, index: int) -> Refs:
         """Close the epoch on a worker: ask all that are awake for their refs, with nothing in between."""
@@ -169,19 +173,24 @@ class Execution:
                 (folder / part).mkdir(parents=True, exist_ok=True)
                 (folder / part / "000007.sst").write_bytes(b"half a fi")
 
-    def _on_batch(self, group: int, items: Items) -> Items:
+    def _on_batch(self, group: int, items: Items) -> Answer:
         if group not in self._logics:
             self._logics[group] = GroupLogic(self._workers[group % len(self._workers)], None)
         chunk = Chunk(group, items)
         chunk.epoch = self.epoch
-        return self._emitted(group, self._logics[group].on_batch([chunk]))
+        return self._logics[group].on_batch([chunk])
 
-    def _emitted(self, group: int, answer: tuple[list[Items], bool]) -> Items:
-        emitted, complete = answer
-        assert not complete, "a key group never goes"
-        self._awake.add(group)
-        self._ask(group)
-        return [item for items in emitted for item in items]
+    def _activate(self, groups: Iterable[int], call: Callable[[int], Answer]) -> Items:
+        """Call some groups, and then ask all of them when they want to be notified."""
+        out = Items()
+        for group in groups:
+            emitted, complete = call(group)
+            assert not complete, "a key group never goes"
+            self._awake.add(group)
+            out += [item for items in emitted for item in items]
+        for group in groups:
+            self._ask(group)
+        return out
 
     def _ask(self, group: int) -> None:
         due = self._logics[group].notify_at()
@@ -193,19 +202,19 @@ class Execution:
 
     def stores(self) -> list[str]:
         """Name the stores of all workers."""
-        return [worker.store_id for worker in self._workers]
+        return [worker._store_id for worker in self._workers]
 
     def versions(self) -> dict[str, int]:
-        """Give the version of each store's last freeze."""
-        return {worker.store_id: worker.version for worker in self._workers}
+        """Give the version of each store's last freeze; 0: none yet."""
+        return {one._store_id: one._store.version if one._store is not None else 0 for one in self._workers}
 
     def ancestors(self) -> set[str]:
         """Name the stores that those of all workers go on from."""
-        return {one for worker in self._workers for one in worker.ancestors()}
+        return {one for history in self._histories() for one in history._origin.ancestors}
 
     def durable(self) -> set[str]:
         """Name the files that the next versions will not upload, as paths below the step."""
-        return {one for worker in self._workers for one in worker.durable()}
+        return {entry.path for history in self._histories() for entry in history._durable.values()}
 
     def next_due(self, group: int) -> datetime | None:
         """Say when a group asks to be notified."""
@@ -240,45 +249,19 @@ class Execution:
             self._awake.add(group)
         part.settle()
 
+    def _histories(self) -> list[History]:
+        return [worker._history for worker in self._workers if worker._history is not None]
+
     def _part(self, group: int) -> Slice[Logic]:
         part = self._logics[group]._slice
         assert part is not None, "the group was not woken"
         return part
 
 
-def _always(storage: Storage) -> Callable[[Settings], Storage]:
-    return lambda settings: storage
-
-
 class _Worker(StepWorker):
-    """A worker that can be looked into, and whose table is watched."""
+    """A worker whose table is watched."""
 
-    def __init__(
-        self,
-        step: Step,
-        index: int,
-        count: int,
-        now: Callable[[], datetime],
-        token: Callable[[int], bytes],
-        storage: Callable[[Settings], Storage],
-        watch: Callable[[OpenTable], OpenTable],
-    ) -> None:
-        super().__init__(step, index, count, now, token, storage)
-        self._watch = watch
-
-    @property
-    def store_id(self) -> str:
-        return self._store_id
-
-    @property
-    def version(self) -> int:
-        return self._store.version if self._store is not None else 0
-
-    def durable(self) -> set[str]:
-        return {entry.path for entry in self._history._durable.values()} if self._history is not None else set()
-
-    def ancestors(self) -> set[str]:
-        return set(self._history._origin.ancestors) if self._history is not None else set()
+    watch: Callable[[OpenTable], OpenTable]
 
     def _new_store(self, table: OpenTable) -> Store[Logic]:
-        return super()._new_store(self._watch(table))
+        return super()._new_store(self.watch(table))
