@@ -50,19 +50,9 @@ class Execution:
     ) -> None:
         """Begin, as Bytewax does while it builds: nothing is read yet.
 
-        :arg ids: Of the flow and the step.
-
-        :arg settings: Of the step.
-
-        :arg builder: Builds the logic of a key.
-
-        :arg workers: How many there are.
-
         :arg refs: Key group to what Bytewax loads for it.
 
         :arg epoch: Where it resumes.
-
-        :arg now: Tells the time.
 
         :arg token: Makes the random part of store ids.
 
@@ -93,7 +83,8 @@ class Execution:
         for worker in self._workers:
             worker.watch = watch
         self._logics: dict[int, GroupLogic] = {}
-        self._schedule: dict[int, datetime] = {}
+        self.schedule: dict[int, datetime] = {}
+        """Key group to when it is to be notified."""
         self._awake: set[int] = set()
 
     # -- what Bytewax does
@@ -127,9 +118,9 @@ class Execution:
     def notify(self) -> Items:
         """Notify every group that is due."""
         now = self._now()
-        groups = [group for group in self._all if group in self._schedule and self._schedule[group] <= now]
+        groups = [group for group in self._all if group in self.schedule and self.schedule[group] <= now]
         for group in groups:
-            del self._schedule[group]
+            del self.schedule[group]
         return self._activate(groups, lambda group: self._logics[group].on_notify())
 
     def end(self) -> Items:
@@ -196,7 +187,7 @@ class Execution:
         due = self._logics[group].notify_at()
         # `None` leaves the schedule as it was.
         if due is not None:
-            self._schedule[group] = due
+            self.schedule[group] = due
 
     # -- what is inside
 
@@ -215,10 +206,6 @@ class Execution:
     def durable(self) -> set[str]:
         """Name the files that the next versions will not upload, as paths below the step."""
         return {entry.path for history in self._histories() for entry in history._durable.values()}
-
-    def next_due(self, group: int) -> datetime | None:
-        """Say when a group asks to be notified."""
-        return self._logics[group].notify_at()
 
     def look(self, group: int) -> Look:
         """Read all that a group has."""

@@ -57,16 +57,18 @@ Open = Callable[[Path, bool], Store[Box]]
 Answers = Callable[[str, Box], datetime | None]
 
 
-def heap_store(path: Path, create: bool) -> HeapStore[Box]:
-    return HeapStore(BoxRows(), lambda: Table.open(path, Memory.of(8 << 20), create))
+def open_store(table: Callable[[], Table], capacity: int | None) -> Store[Box]:
+    """Make a heap store, or a RocksDB store that keeps so many objects live."""
+    if capacity is None:
+        return HeapStore(BoxRows(), table)
+    return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None, os.urandom(8))
 
 
-def rocksdb_store(capacity: int) -> Open:
-    def make(path: Path, create: bool) -> Store[Box]:
-        table = lambda: Table.open(path, Memory.of(8 << 20), create)  # noqa: E731
-        return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None, os.urandom(8))
+def store_of(capacity: int | None) -> Open:
+    return lambda path, create: open_store(lambda: Table.open(path, Memory.of(8 << 20), create), capacity)
 
-    return make
+
+heap_store, rocksdb_store = store_of(None), store_of
 
 
 def put(part: Slice[Box], key: str, value: object, due: datetime | None = None) -> None:

@@ -8,7 +8,6 @@ import os
 import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager
-from datetime import datetime
 from pathlib import Path
 
 from fsspec.implementations.memory import MemoryFileSystem
@@ -17,7 +16,7 @@ from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.storage import open_storage
 from tests.driver import Execution
-from tests.fuzz.jobs import FLOW, GROUPS, STEP, Answer, Job, State, Tally
+from tests.fuzz.jobs import FLOW, GROUPS, STEP, Answer, Job, Tally
 
 Changes = Mapping[str, bytes | None]
 """Name to new bytes; `None` deletes."""
@@ -99,9 +98,7 @@ def restore(job: Job, uri: str, root: Path, refs: Mapping[int, object], groups: 
         run.hello(0)
         # A store that has its rows on disk asks them then when they want to be notified.
         run.notify()
-        return {group: _read(run, group) for group in groups}
-
-
-def _read(run: Execution, group: int) -> tuple[dict[str, State], datetime | None]:
-    due = run.next_due(group)
-    return {key: state for key, (state, _) in run.look(group).items()}, due
+        return {
+            group: ({key: state for key, (state, _) in run.look(group).items()}, run.schedule.get(group))
+            for group in groups
+        }

@@ -19,10 +19,8 @@ from bytewax_state.snapshot.restore import Restored, find, restore
 from bytewax_state.snapshot.storage import Storage, open_storage
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.base import Store
-from bytewax_state.store.heap import HeapStore
-from bytewax_state.store.rocksdb import RocksDBStore
 from bytewax_state.store.table import Memory, Table
-from tests.contracts.store_contract import Box, BoxRows, contents, put
+from tests.contracts.store_contract import Box, contents, open_store, put
 from tests.faults import FaultyStorage
 
 pytestmark = pytest.mark.disk
@@ -30,13 +28,6 @@ pytestmark = pytest.mark.disk
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 GROUPS = 8
 MEMORY = Memory.of(8 << 20)
-
-
-def open_store(table: Callable[[], Table], capacity: int | None) -> Store[Box]:
-    """Make a heap store, or a RocksDB store that keeps so many objects live."""
-    if capacity is None:
-        return HeapStore(BoxRows(), table)
-    return RocksDBStore(BoxRows(), table, capacity, 1, lambda count: None, lambda count: None, os.urandom(8))
 
 
 class Writer:
