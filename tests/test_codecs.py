@@ -237,28 +237,14 @@ def test_numpy_values_come_back() -> None:
     assert back["array"].tolist() == [0, 1, 2]
 
 
-@pytest.mark.parametrize("depth", [10, 510, 511, 512, 513, 1000])
+@pytest.mark.parametrize("depth", [10, 500])
 @pytest.mark.parametrize("wrap", [lambda value: [value], lambda value: (value,), lambda value: {1: value}])
 def test_deep_nesting_comes_back(wrap: Callable[[Any], Any], depth: int) -> None:
-    """Msgpack has limits, and the one of packing is above the one of unpacking."""
+    """How much deeper pickle goes depends on the version of Python."""
     value: Any = 1
     for _ in range(depth):
         value = wrap(value)
     assert_same_depth(decode(encode_deep(value)), value)
-
-
-@pytest.mark.parametrize("depth", range(1020, 1030))
-def test_what_nests_around_the_limit_of_unpacking_can_be_unpacked_if_it_was_packed(depth: int) -> None:
-    """A row that was written can be read; what pickle takes there depends on the version of Python."""
-    value: Any = []
-    for _ in range(depth):
-        value = [value]
-    try:
-        data = encode_deep(value)
-    except UsageError:
-        assert depth > 1022
-    else:
-        assert_same_depth(decode(data), value)
 
 
 def encode_deep(value: Any) -> bytes:
