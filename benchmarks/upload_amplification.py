@@ -26,7 +26,7 @@ from benchmarks.flows import Count, Item
 from bytewax_state import Settings, attach
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import Manifest
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 
 AT_MOST = 4.0
 VALUE_BYTES = 200

@@ -18,15 +18,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bytewax_state.cleanup import Garbage
-from bytewax_state.cleanup import delete as delete_garbage
-from bytewax_state.cleanup import plan as plan_garbage
-from bytewax_state.errors import BytewaxStateError, StorageError, UsageError
-from bytewax_state.settings import Settings, keys_of, read_duration
-from bytewax_state.snapshot.layout import is_chosen
-from bytewax_state.snapshot.storage import TransientError, open_storage
-from bytewax_state.survey import Roots, Survey, read_roots
-from bytewax_state.views import (
+from bytewax_state.admin.cleanup import Garbage
+from bytewax_state.admin.cleanup import delete as delete_garbage
+from bytewax_state.admin.cleanup import plan as plan_garbage
+from bytewax_state.admin.survey import Roots, Survey, read_roots
+from bytewax_state.admin.views import (
     Bar,
     error_text,
     finding_text,
@@ -43,6 +39,11 @@ from bytewax_state.views import (
     version_object,
     wait,
 )
+from bytewax_state.errors import BytewaxStateError, StorageError, UsageError
+from bytewax_state.settings import Settings, keys_of, read_duration
+from bytewax_state.snapshot.layout import is_chosen
+from bytewax_state.storage.storage import TransientError
+from bytewax_state.storage.uri import open_storage
 
 DATA, INTERRUPTED = 1, 130
 """Exit codes, beside those of errors: something is wrong with the data; Ctrl-C."""

@@ -25,11 +25,11 @@ from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
 from bytewax.recovery import RecoveryConfig
 
+from bytewax_state.admin.views import error_text
 from bytewax_state.dataflow.attach import attach_steps, attached, stateful_steps
 from bytewax_state.errors import BytewaxStateError, ConfigError
+from bytewax_state.recovery.preflight import check, read
 from bytewax_state.settings import Settings
-from bytewax_state.snapshot.recovery import check, read
-from bytewax_state.views import error_text
 
 logger = logging.getLogger("bytewax_state")
 

@@ -26,7 +26,7 @@ from typing import Any, NoReturn
 import fsspec
 from fsspec.implementations.local import LocalFileSystem
 
-from bytewax_state.snapshot.failing import TEMPORARY
+from bytewax_state.storage.translation import TEMPORARY
 from tests.faults import KINDS, STRIKES, flipped, half
 
 _SLOWEST = 0.3  # seconds

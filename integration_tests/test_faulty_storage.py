@@ -15,7 +15,8 @@ import pytest
 from faulty_storage import FaultyFileSystem, ThrottledError, spoil, struck
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.storage import Storage, open_storage
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
 from tests.contracts.storage_contract import StorageContract
 from tests.faults import KINDS, STRIKES
 

@@ -1,10 +1,18 @@
-"""What all tests need: an environment and a log without what whoever runs them, or another test, has set."""
+"""What tests need: an environment and a log without what others have set in them, and empty storages."""
 
 import logging
 import os
 from collections.abc import Iterator
+from itertools import count
+from pathlib import Path
 
 import pytest
+from fsspec.implementations.memory import MemoryFileSystem
+
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
+
+_numbers = count()
 
 
 @pytest.fixture(autouse=True)
@@ -24,3 +32,16 @@ def log_as_it_was() -> Iterator[None]:
     logger.setLevel(before[0])
     logger.propagate = before[1]
     logger.handlers[:] = before[2]
+
+
+@pytest.fixture
+def folder(tmp_path: Path) -> Storage:
+    return open_storage(str(tmp_path / "snap shots"), {}, 2)
+
+
+@pytest.fixture
+def memory() -> Iterator[Storage]:
+    path = f"/test-{next(_numbers)}"
+    yield open_storage(f"memory:/{path}", {}, 2)
+    for name in MemoryFileSystem().find(path):
+        MemoryFileSystem().rm_file(name)

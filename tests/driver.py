@@ -18,7 +18,7 @@ from bytewax_state.keygroups import group_of, names, splitter
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.history import History
 from bytewax_state.snapshot.layout import store_dir
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.storage import Storage
 from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.table import Table
 

@@ -16,7 +16,7 @@ from bytewax_state import Settings, attach
 from bytewax_state.cli import World, app
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import Manifest, name_of
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 from tests.snapshot.shelves import PREFIX
 
 STEP = "flow.s.stateful_flat_map.stateful.stateful_batch"

@@ -21,9 +21,9 @@ from bytewax_state.signing import read_keys
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import is_store_id
 from bytewax_state.snapshot.manifest import Manifest, Stats, name_of
+from tests.admin.test_survey import predicates
 from tests.shop import KEY, NOTHING_RUNS, OTHER, STEP, Shop
 from tests.snapshot.shelves import manifest, named, store
-from tests.test_survey import predicates
 
 ROOT = Path(__file__).parent.parent
 LONG = {"groups", "rows", "files", "inline", "states", "hash", "names"}

@@ -13,7 +13,7 @@ from typer.testing import CliRunner
 from bytewax_state.cli import World, app
 from bytewax_state.run import _parser
 from bytewax_state.settings import variables
-from bytewax_state.snapshot.storage import _EXTRAS
+from bytewax_state.storage.uri import _EXTRAS
 from tests.shop import Shop
 
 ROOT = Path(__file__).parent.parent

@@ -14,7 +14,7 @@ from fsspec.implementations.local import LocalFileSystem
 
 from bytewax_state.errors import StorageError
 from bytewax_state.open_files import FIXED, LEAST, MOST, remedy
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 
 
 def limited(soft: int, hard: int, script: str, *arguments: object) -> "subprocess.CompletedProcess[str]":
@@ -110,9 +110,9 @@ import itertools, os, sys
 from pathlib import Path
 from fsspec.implementations.local import LocalFileSystem
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.bucket import Bucket
+from bytewax_state.storage.bucket import Bucket
 from bytewax_state.snapshot.lock import FileLock
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store import options
 from bytewax_state.store.table import Memory, Table

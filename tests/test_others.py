@@ -10,12 +10,12 @@ from pathlib import Path
 import pytest
 
 from bytewax_state import cli
+from bytewax_state.admin.survey import Survey
 from bytewax_state.signing import UNSIGNED
-from bytewax_state.survey import Survey
+from tests.admin.test_survey import Quiet
 from tests.disks import bound, close
 from tests.faults import ALWAYS, Fault, FaultyStorage
 from tests.shop import NOTHING_RUNS, STEP, Shop
-from tests.test_survey import Quiet
 
 ROOT = Path(__file__).parent.parent
 

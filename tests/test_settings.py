@@ -11,7 +11,7 @@ from pydantic import SecretStr
 
 from bytewax_state.errors import ConfigError
 from bytewax_state.settings import Settings, variables
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 
 
 def test_the_defaults_need_no_environment() -> None:

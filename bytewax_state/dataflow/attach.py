@@ -23,9 +23,9 @@ from bytewax_state.dataflow.group import Chunk, GroupLogic
 from bytewax_state.dataflow.worker import Step, Workers
 from bytewax_state.errors import UsageError
 from bytewax_state.keygroups import names, splitter
+from bytewax_state.recovery.preflight import check, read
 from bytewax_state.settings import Settings, keys_of
-from bytewax_state.snapshot.recovery import check, read
-from bytewax_state.snapshot.storage import check_uri, shared_url
+from bytewax_state.storage.uri import check_uri, shared_url
 
 logger = logging.getLogger("bytewax_state")
 

@@ -30,8 +30,9 @@ from bytewax_state.snapshot.layout import new_store_id
 from bytewax_state.snapshot.publish import Origin, claim
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.restore import restore
-from bytewax_state.snapshot.storage import Storage, open_storage, shared_url
 from bytewax_state.snapshot.workspace import Workspace, check_free
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage, shared_url
 from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.heap import HeapStore
 from bytewax_state.store.rocksdb import RocksDBStore

@@ -19,7 +19,7 @@ from bytewax_state.snapshot.layout import (
     store_prefix,
 )
 from bytewax_state.snapshot.manifest import Manifest, decode, encode, name_of
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.storage import Storage
 
 __all__ = ["Catalog", "Shelf", "StepCatalog"]
 

@@ -16,7 +16,7 @@ from typing import IO
 
 from bytewax_state import open_files
 from bytewax_state.errors import ConflictError, StorageError
-from bytewax_state.snapshot.failing import local_disk
+from bytewax_state.storage.local import local_disk
 
 __all__ = ["FileLock"]
 

@@ -5,7 +5,6 @@ that what no manifest names does not exist). It does not own the freeze, nor whe
 Called by the worker's step, for every version, and by `restore` for the claim.
 """
 
-import hashlib
 import logging
 import time
 from collections.abc import Iterable, Mapping
@@ -18,10 +17,10 @@ from typing import Literal
 from bytewax_state import metrics
 from bytewax_state.keygroups import HASH, NAMES_ID
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.failing import BLOCK, local_disk
 from bytewax_state.snapshot.layout import file_name, file_path
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, Seconds, Stats
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.local import hash_file, local_disk
+from bytewax_state.storage.storage import Storage
 from bytewax_state.store.base import STATE, Frozen
 
 logger = logging.getLogger("bytewax_state")
@@ -202,21 +201,6 @@ def _send(storage: Storage, origin: Origin, path: Path) -> _Sent:
     below = file_path(origin.store_id, path.name)
     entry = FileEntry(local=path.name, path=below, size=path.stat().st_size, sha256=digest)
     return _Sent(entry, hashed - began, time.perf_counter() - hashed)
-
-
-def hash_file(path: Path) -> str:
-    """Digest a file.
-
-    :arg path: File.
-
-    :returns: SHA-256, in hexadecimal.
-
-    """
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        while block := file.read(BLOCK):
-            digest.update(block)
-    return digest.hexdigest()
 
 
 def _manifest(

@@ -24,12 +24,12 @@ from bytewax_state import metrics
 from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError, StorageError
 from bytewax_state.keygroups import HASH, NAMES_ID, group_range
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.failing import local_disk
 from bytewax_state.snapshot.layout import frozen_dir, manifest_name, step_prefix
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, check_compatible, name_of
-from bytewax_state.snapshot.publish import Origin, claim, hash_file
+from bytewax_state.snapshot.publish import Origin, claim
 from bytewax_state.snapshot.ref import Ref
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.local import hash_file, local_disk
+from bytewax_state.storage.storage import Storage
 from bytewax_state.store.table import Memory, Table
 
 logger = logging.getLogger("bytewax_state")

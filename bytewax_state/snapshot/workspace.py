@@ -10,9 +10,9 @@ from contextlib import suppress
 from pathlib import Path
 
 from bytewax_state.errors import ConflictError, StorageError
-from bytewax_state.snapshot.failing import link, local_disk
 from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, local_workers, lock_path, store_dir
 from bytewax_state.snapshot.lock import FileLock
+from bytewax_state.storage.local import link, local_disk
 
 FROZEN = 2
 """How many frozen images stay, for a fast restart."""

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from bytewax_state.errors import ConflictError, StorageError
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.storage import Storage
 
 NAME = "flow/steps/flow.sum/store/000000000001.manifest"
 MEBIBYTE = 1 << 20

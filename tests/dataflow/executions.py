@@ -10,7 +10,8 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state import Settings
-from bytewax_state.snapshot.storage import Storage, open_storage
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
 from tests import driver
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)

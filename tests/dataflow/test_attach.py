@@ -17,7 +17,7 @@ from bytewax.visualize import to_json
 from bytewax_state import Settings, attach
 from bytewax_state.dataflow.attach import stateful_steps
 from bytewax_state.errors import UsageError
-from bytewax_state.snapshot.recovery import read
+from bytewax_state.recovery.preflight import read
 from tests.dataflow.flows import ITEMS, OPERATORS, BatchSum, RunningSum, aborted_at, flow_of, per_key
 from tests.dataflow.runs import causes
 

@@ -16,9 +16,10 @@ from bytewax.testing import run_main
 
 from bytewax_state import Settings, attach
 from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError, UsageError
+from bytewax_state.recovery.partitions import read_refs
+from bytewax_state.recovery.preflight import read
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import step_prefix
-from bytewax_state.snapshot.recovery import read, read_refs
 from bytewax_state.snapshot.ref import MAGIC
 from tests.dataflow.executions import IDS, Execution, names, resume, storage
 from tests.dataflow.flows import ITEMS, flow_of

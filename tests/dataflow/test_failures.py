@@ -29,7 +29,7 @@ from bytewax_state.errors import (
     StorageError,
     UsageError,
 )
-from bytewax_state.snapshot.recovery import check, read
+from bytewax_state.recovery.preflight import check, read
 from tests.dataflow.flows import ITEMS, flow_of, per_key
 from tests.dataflow.runs import causes
 from tests.disks import mounted

@@ -12,7 +12,8 @@ from bytewax.dataflow import Stream
 
 from bytewax_state import Settings
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.storage import Storage, open_storage
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
 from tests.dataflow.runs import Batch, Job, Run
 from tests.dataflow.test_random_flows import STEPS
 

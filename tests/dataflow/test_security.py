@@ -22,7 +22,7 @@ from bytewax_state.errors import BytewaxStateError, SnapshotCorruptError
 from bytewax_state.settings import keys_of
 from bytewax_state.snapshot import retention
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.storage import open_storage, shared_url
+from bytewax_state.storage.uri import open_storage, shared_url
 from tests.dataflow.flows import ITEMS, flow_of, per_key
 from tests.dataflow.runs import causes
 

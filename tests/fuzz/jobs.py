@@ -24,14 +24,14 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main
 
 from bytewax_state import Settings, attach
 from bytewax_state.keygroups import group_of, names
+from bytewax_state.recovery.partitions import read_refs
 from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import parse_manifest_name, step_prefix
 from bytewax_state.snapshot.manifest import name_of
-from bytewax_state.snapshot.recovery import read_refs
 from bytewax_state.snapshot.ref import decode_ref
 from bytewax_state.snapshot.restore import find
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 
 FLOW = "flow"
 STEP = "flow.tally"

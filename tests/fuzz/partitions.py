@@ -14,8 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 from bytewax_state.errors import SnapshotError, UsageError
+from bytewax_state.recovery.partitions import RefRows, read_refs
+from bytewax_state.recovery.preflight import check, read
 from bytewax_state.settings import keys_of
-from bytewax_state.snapshot.recovery import RefRows, check, read, read_refs
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from tests.fuzz import commands
 from tests.fuzz.damage import Input, altered

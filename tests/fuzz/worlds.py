@@ -14,7 +14,7 @@ from fsspec.implementations.memory import MemoryFileSystem
 
 from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 from tests.driver import Execution
 from tests.fuzz.jobs import FLOW, GROUPS, STEP, Answer, Job, Tally
 

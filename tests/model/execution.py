@@ -12,7 +12,7 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state.settings import Settings
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.storage import Storage
 from bytewax_state.store.table import Table
 from tests import driver
 from tests.model.pilot import Pilot

@@ -17,8 +17,8 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 
+from bytewax_state.admin import invariants
 from bytewax_state.signing import Keys
-from bytewax_state.snapshot import invariants
 from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
 from bytewax_state.snapshot.layout import parse_manifest_name, step_prefix
 from bytewax_state.snapshot.manifest import CLAIM, Manifest, name_of

@@ -10,8 +10,8 @@ from datetime import timedelta
 from functools import partial
 from typing import Literal
 
+from bytewax_state.admin import garbage
 from bytewax_state.errors import SnapshotMissingError
-from bytewax_state.snapshot import garbage
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.retention import GRACE
 from tests.model.guard import PREFIX

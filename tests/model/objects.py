@@ -8,9 +8,10 @@ import threading
 from collections.abc import Iterable
 from pathlib import Path
 
-from bytewax_state.snapshot.failing import check_name, conflict, failing, fetch
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM
+from bytewax_state.storage.local import fetch
+from bytewax_state.storage.translation import check_name, conflict, failing
 
 
 class Objects:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.storage import Storage
 from tests.faults import Fault
 from tests.model.tally import Tally
 

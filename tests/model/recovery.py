@@ -5,7 +5,7 @@ execution that died before it committed an epoch stay, until the next execution'
 """
 
 from bytewax_state.keygroups import names
-from bytewax_state.snapshot.recovery import RefRow, RefRows
+from bytewax_state.recovery.partitions import RefRow, RefRows
 
 BACKUP = 2
 """Epochs that Bytewax keeps beyond the newest, as `-b` asks for."""

@@ -2,7 +2,7 @@
 
 import pytest
 
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.storage import Storage
 from tests.contracts.storage_contract import StorageContract
 from tests.model.objects import Objects
 

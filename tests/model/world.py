@@ -21,7 +21,8 @@ from bytewax_state.errors import (
     SnapshotMissingError,
 )
 from bytewax_state.settings import Settings, keys_of
-from bytewax_state.snapshot.storage import Retrying, Storage
+from bytewax_state.storage.retrying import Retrying
+from bytewax_state.storage.storage import Storage
 from tests.faults import Fault, FaultyStorage, StaleStorage
 from tests.model.clock import Clock, Tokens
 from tests.model.execution import GROUPS, Execution, due_by, notified

@@ -9,7 +9,8 @@ from bytewax_state.errors import SnapshotCorruptError, StorageError
 from bytewax_state.signing import Keys
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import encode, name_of
-from bytewax_state.snapshot.storage import Storage, open_storage
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
 from tests.faults import Fault, FaultyStorage
 from tests.snapshot.shelves import PREFIX, manifest, named, path, store
 

@@ -16,8 +16,9 @@ from bytewax_state.snapshot.layout import manifest_name
 from bytewax_state.snapshot.publish import Origin, claim, plan
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import Restored, find, restore
-from bytewax_state.snapshot.storage import Storage, open_storage
 from bytewax_state.snapshot.workspace import Workspace
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
 from bytewax_state.store.base import Store
 from bytewax_state.store.table import Memory, Table
 from tests.contracts.store_contract import Box, contents, open_store, put

@@ -20,7 +20,7 @@ from bytewax_state.snapshot.retention import (
     note_freeze,
     unnamed,
 )
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 from tests.faults import ALWAYS, Fault, FaultyStorage
 from tests.snapshot.shelves import HOUR, NOW, PREFIX, manifest, named, path, step, store
 

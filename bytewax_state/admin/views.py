@@ -18,13 +18,13 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from bytewax_state.cleanup import Garbage
+from bytewax_state.admin.cleanup import Garbage
+from bytewax_state.admin.invariants import Finding
+from bytewax_state.admin.survey import Report
 from bytewax_state.errors import BytewaxStateError
 from bytewax_state.snapshot.catalog import Shelf, StepCatalog
-from bytewax_state.snapshot.invariants import Finding
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
-from bytewax_state.survey import Report
 
 SOON = 1.0
 """Seconds after which a bar is worth its space."""

@@ -7,7 +7,7 @@ from io import StringIO
 import pytest
 from rich.console import Console
 
-from bytewax_state.views import Bar, age_text, one_line, plain, ranges_text, size_text
+from bytewax_state.admin.views import Bar, age_text, one_line, plain, ranges_text, size_text
 from tests.snapshot.shelves import NOW
 
 

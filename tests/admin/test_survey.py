@@ -11,12 +11,12 @@ from pathlib import Path
 
 import pytest
 
+from bytewax_state.admin import invariants
+from bytewax_state.admin.invariants import Finding
+from bytewax_state.admin.survey import Report, Roots, Survey
 from bytewax_state.signing import UNSIGNED
-from bytewax_state.snapshot import invariants
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
-from bytewax_state.snapshot.invariants import Finding
 from bytewax_state.snapshot.manifest import Manifest, name_of
-from bytewax_state.survey import Report, Roots, Survey
 from tests.faults import Fault, FaultyStorage, flipped
 from tests.shop import KEY, NOTHING_RUNS, STEP, Shop
 from tests.snapshot.shelves import HOUR, NOW, manifest, named

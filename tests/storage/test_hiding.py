@@ -9,7 +9,7 @@ from urllib.parse import quote, quote_plus
 
 import pytest
 
-from bytewax_state.snapshot.hiding import URI, hider
+from bytewax_state.storage.hiding import URI, hider
 
 SECRETS = [
     "wJalr/XUtnFEMI+K7MDENG=bPxRfi",

@@ -1,7 +1,7 @@
 """A folder of this machine, or one that it has mounted, as a storage of objects that are written once.
 
 Owns how an object comes to be on a disk: durably, and all at once or not at all. It does not own what errors mean
-(`failing`). Made by `storage`, for a folder or a `file://` URL.
+(`translation`). Made by `uri`, for a folder or a `file://` URL.
 """
 
 import errno
@@ -16,7 +16,8 @@ from typing import BinaryIO
 import tenacity
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.failing import BLOCK, TEMPORARY, check_name, conflict, failing, fetch, is_part, link
+from bytewax_state.storage.local import BLOCK, fetch, link
+from bytewax_state.storage.translation import TEMPORARY, check_name, conflict, failing, is_part
 
 __all__ = ["Folder"]
 

@@ -1,7 +1,7 @@
 """Whatever fsspec reaches, as a storage of objects that are written once.
 
 Owns which of fsspec's verbs are fit for that: never `open` for writing, which keeps the part of an object that was
-written before an error. It does not own what errors mean (`failing`). Made by `storage`, for a URL.
+written before an error. It does not own what errors mean (`translation`). Made by `uri`, for a URL.
 """
 
 import threading
@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.failing import BLOCK, check_name, conflict, failing, fetch, is_part
+from bytewax_state.storage.local import BLOCK, fetch
+from bytewax_state.storage.translation import check_name, conflict, failing, is_part
 
 __all__ = ["Bucket", "Memory"]
 

@@ -9,13 +9,13 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 from pathlib import Path
 
+from bytewax_state.admin import garbage
+from bytewax_state.admin.garbage import Plan
+from bytewax_state.admin.survey import Roots, Survey, named_files, read_roots
 from bytewax_state.errors import SnapshotMissingError, UsageError
-from bytewax_state.snapshot import garbage
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
-from bytewax_state.snapshot.garbage import Plan
 from bytewax_state.snapshot.layout import component, is_of
 from bytewax_state.snapshot.manifest import name_of
-from bytewax_state.survey import Roots, Survey, named_files, read_roots
 
 
 @dataclass(frozen=True, slots=True)

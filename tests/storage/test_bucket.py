@@ -10,7 +10,8 @@ import pytest
 from fsspec.implementations.memory import MemoryFileSystem
 
 from bytewax_state.errors import ConfigError, ConflictError, StorageError
-from bytewax_state.snapshot.storage import Storage, open_storage
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
 from tests.contracts.storage_contract import StorageContract, file_of
 from tests.faults import flipped
 

@@ -1,7 +1,7 @@
 """Hiding: takes what is secret in a URI, and in the options of a driver, out of what is shown.
 
 Owns what is secret, and in which spellings a driver may show it: in a URL, a header, JSON, the `repr` of a call. It
-does not own which texts are shown (`failing`). Called by `storage`, for each storage that a driver reaches.
+does not own which texts are shown (`translation`). Called by `uri`, for each storage that a driver reaches.
 """
 
 import html

@@ -6,12 +6,12 @@ from pathlib import Path
 
 import pytest
 
+from bytewax_state.admin.garbage import Plan, delete_files, delete_manifests, plan
 from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
-from bytewax_state.snapshot.garbage import Plan, delete_files, delete_manifests, plan
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
-from bytewax_state.snapshot.storage import open_storage
+from bytewax_state.storage.uri import open_storage
 from tests.snapshot.shelves import HOUR, NOW, PREFIX, manifest, named, step, store
 
 LATER = NOW + 2 * HOUR

@@ -19,18 +19,18 @@ from pathlib import Path
 from threading import get_ident
 from typing import Protocol, TypeVar
 
+from bytewax_state.admin import garbage, invariants
+from bytewax_state.admin.garbage import Plan
+from bytewax_state.admin.invariants import Finding
 from bytewax_state.errors import BytewaxStateError, SnapshotError, StorageError, UsageError
+from bytewax_state.recovery.partitions import read_refs
 from bytewax_state.signing import Keys
-from bytewax_state.snapshot import garbage, invariants
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
-from bytewax_state.snapshot.garbage import Plan
-from bytewax_state.snapshot.invariants import Finding
 from bytewax_state.snapshot.layout import component, is_of, is_store_id, parse_manifest_name, step_prefix, store_worker
 from bytewax_state.snapshot.manifest import FileEntry
-from bytewax_state.snapshot.recovery import read_refs
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.restore import serves
-from bytewax_state.snapshot.storage import Storage
+from bytewax_state.storage.storage import Storage
 
 T = TypeVar("T")
 

@@ -1,44 +1,32 @@
-"""What storages have in common: how they fail, and how they bring an object onto the local disk.
+"""Translation: how storages fail.
 
 Owns which errors of the disk, or of a driver, become which of ours, and which of them may be over at the next try. It
-does not own when to try again (`storage`). Called by `folder` and `bucket`.
+does not own when to try again (`retrying`). Called by `folder` and `bucket`.
 """
 
 import errno
-import hashlib
-import os
 import re
 import traceback
-from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager, suppress
-from pathlib import Path
-from typing import BinaryIO
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 
 from bytewax_state import open_files
 from bytewax_state.errors import BytewaxStateError, ConflictError, StorageError
 
 __all__ = [
-    "BLOCK",
     "TEMPORARY",
     "TransientError",
     "check_name",
     "conflict",
     "failing",
-    "fetch",
     "is_part",
-    "link",
-    "local_disk",
     "shown_cause",
 ]
 
-BLOCK = 8 << 20
-"""How many bytes of a file are in memory at once."""
 
 TEMPORARY = ".tmp-"
 """How the names of temporary files begin. No name of an object has a part that begins with a dot."""
 
-_LINKLESS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK})
-"""What file systems answer that have no hard links, or not this one."""
 _PART = re.compile(r"[A-Za-z0-9_~%=-][A-Za-z0-9_.~%=-]*")
 
 _FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
@@ -168,80 +156,3 @@ def conflict(url: str, name: str) -> ConflictError:
         "objects here; end the other run, or set BYTEWAX_STATE_URI to a place of its own"
     )
     return ConflictError(msg)
-
-
-def link(source: Path, target: Path, need: str) -> None:
-    """Give a file a second name.
-
-    :arg source: File.
-
-    :arg target: Its other name.
-
-    :arg need: What to do where that is not possible.
-
-    :raises FileExistsError: If the name is taken.
-
-    :raises StorageError: If the file system has no hard links.
-
-    """
-    try:
-        os.link(source, target)
-    except OSError as ex:
-        if ex.errno not in _LINKLESS:
-            raise
-        msg = f"{target.parent} is on a file system without hard links ({ex.strerror}); {need}"
-        raise StorageError(msg) from ex
-
-
-def fetch(blocks: Iterable[bytes], local: Path) -> str:
-    """Write an object into a new local file.
-
-    :arg blocks: Its content.
-
-    :arg local: File; on failure there is none.
-
-    :returns: SHA-256, in hexadecimal.
-
-    :raises StorageError: If the local disk is full or fails.
-
-    """
-    digest = hashlib.sha256()
-    try:
-        with local_disk(local):
-            local.unlink(missing_ok=True)  # it may be linked elsewhere, too
-            file = local.open("xb")
-        with _closing(file, local):
-            for block in blocks:
-                digest.update(block)
-                with local_disk(local):
-                    file.write(block)
-    except BaseException:
-        with suppress(OSError):
-            local.unlink()
-        raise
-    return digest.hexdigest()
-
-
-@contextmanager
-def _closing(file: BinaryIO, local: Path) -> Iterator[None]:
-    """Close a local file behind, which may still write."""
-    try:
-        yield
-    finally:
-        with local_disk(local):
-            file.close()
-
-
-@contextmanager
-def local_disk(path: Path) -> Iterator[None]:
-    """Turn what the local disk raises into our error, and so tell it from those of the storage.
-
-    :arg path: File, or folder, of the local disk.
-
-    """
-    try:
-        yield
-    except OSError as ex:
-        todo = "free some space there or repair it, or set BYTEWAX_STATE_DIR to a folder of another disk"
-        msg = f"cannot read or write {path}: {ex}; {open_files.remedy(ex) or todo}"
-        raise StorageError(msg) from ex

@@ -9,8 +9,8 @@ from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from itertools import pairwise
 
+from bytewax_state.admin.garbage import Plan
 from bytewax_state.snapshot.catalog import StepCatalog
-from bytewax_state.snapshot.garbage import Plan
 from bytewax_state.snapshot.manifest import FileEntry, Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import serves

@@ -5,10 +5,10 @@ from dataclasses import replace
 
 import pytest
 
+from bytewax_state.admin import invariants
+from bytewax_state.admin.garbage import Plan
+from bytewax_state.admin.invariants import Finding
 from bytewax_state.errors import SnapshotCorruptError
-from bytewax_state.snapshot import invariants
-from bytewax_state.snapshot.garbage import Plan
-from bytewax_state.snapshot.invariants import Finding
 from bytewax_state.snapshot.manifest import Manifest
 from bytewax_state.snapshot.ref import Ref
 from tests.snapshot.shelves import PREFIX, manifest, named, step, store

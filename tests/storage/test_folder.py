@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bytewax_state.errors import BytewaxStateError, StorageError
-from bytewax_state.snapshot.storage import Storage, TransientError, open_storage
+from bytewax_state.storage.storage import Storage, TransientError
+from bytewax_state.storage.uri import open_storage
 from tests.contracts.storage_contract import MEBIBYTE, StorageContract, file_of
 from tests.disks import linkless, mounted
 from tests.links import without_links
@@ -33,7 +34,8 @@ FILL = """
 import sys
 from pathlib import Path
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.storage import TransientError, open_storage
+from bytewax_state.storage.translation import TransientError
+from bytewax_state.storage.uri import open_storage
 
 disk, file = Path(sys.argv[1]), Path(sys.argv[2])
 storage = open_storage(str(disk), {}, 1)

@@ -12,7 +12,9 @@ import pytest
 import tenacity
 
 from bytewax_state.errors import ConfigError, ConflictError, StorageError
-from bytewax_state.snapshot.storage import Retrying, Storage, open_storage
+from bytewax_state.storage.retrying import Retrying
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.uri import open_storage
 from tests.contracts.storage_contract import NAME, StorageContract, file_of
 from tests.faults import ALWAYS, Fault, FaultyStorage, QuotaStorage, flipped
 
@@ -191,7 +193,7 @@ def test_gcsfs_does_not_probe_unless_it_is_told_to(given: str | None, found: str
     (tmp_path / "gcsfs" / "__init__.py").write_text(GCSFS)
     (tmp_path / "gcsfs" / "core.py").write_text(CORE)
     lines = (
-        "from bytewax_state.snapshot.storage import check_uri, open_storage",
+        "from bytewax_state.storage.uri import check_uri, open_storage",
         "uri = 'gs://bucket/path'",
         before,
         "open_storage(uri, {}, 1)",

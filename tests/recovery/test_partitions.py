@@ -12,7 +12,7 @@ from bytewax.testing import TestingSource, cluster_main
 
 from bytewax_state import Settings, attach
 from bytewax_state.errors import UsageError
-from bytewax_state.snapshot.recovery import RefRow, RefRows, read_refs
+from bytewax_state.recovery.partitions import RefRow, RefRows, read_refs
 from bytewax_state.snapshot.ref import decode_ref
 from tests.dataflow.flows import ITEMS, flow_of
 

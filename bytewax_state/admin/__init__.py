@@ -1,0 +1,1 @@
+"""Snapshots from outside: what is there, is it sound, and what is garbage."""

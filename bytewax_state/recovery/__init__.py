@@ -1,0 +1,1 @@
+"""Bytewax's recovery partitions, read from outside."""
