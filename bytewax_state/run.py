@@ -255,9 +255,20 @@ def _say(line: str) -> None:
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
             stream.flush()
-    if sys.__stderr__ is not None:
-        with suppress(OSError, ValueError):
-            print(line, file=sys.__stderr__, flush=True)
+    last: TextIO | None = sys.__stderr__
+    if last is None:
+        return
+    with suppress(OSError, ValueError):  # there may be no descriptor left
+        last = _taken(last)
+    with suppress(OSError, ValueError):
+        print(line, file=last, flush=True)
+
+
+def _taken(stream: TextIO) -> TextIO:
+    """Take a stream from all others: threads of Bytewax's write to its descriptor when a connection breaks."""
+    own = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors)
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+    return own
 
 
 if __name__ == "__main__":

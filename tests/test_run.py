@@ -336,6 +336,25 @@ def test_nothing_follows_the_last_line(code: str, run: Callable[..., Any]) -> No
     assert (before, last.partition(": ")[0], done.returncode) == (["noise"], "bytewax-state", 2)
 
 
+CHATTER = """
+import os, threading
+
+def chatter():
+    while True:
+        os.write(2, b"noise\\n")
+
+threading.Thread(target=chatter, daemon=True).start()
+"""
+
+
+@pytest.mark.parametrize("turn", range(5))
+def test_nothing_that_writes_all_the_time_follows_the_last_line(turn: int, run: Callable[..., Any]) -> None:
+    """Nor into it: threads of Bytewax's do so when a connection breaks."""
+    done = run(*RECOVER, TOP=CHATTER, BOTTOM="attach(flow, Settings(uri=None))")
+    *before, last = done.stderr.splitlines()
+    assert (set(before), last.partition(": ")[0], done.returncode) == ({"noise"}, "bytewax-state", 2)
+
+
 @pytest.mark.parametrize(("mode", "data"), [("w", "text"), ("wb", b"bytes")])
 def test_an_error_of_ours_leaves_no_open_file_unwritten(
     mode: str, data: str | bytes, run: Callable[..., Any], tmp_path: Path
