@@ -42,7 +42,7 @@ from bytewax_state.admin.views import (
 from bytewax_state.errors import BytewaxStateError, StorageError, UsageError
 from bytewax_state.settings import Settings, keys_of, read_duration
 from bytewax_state.snapshot.layout import is_chosen
-from bytewax_state.storage.storage import TransientError
+from bytewax_state.storage.translation import TransientError
 from bytewax_state.storage.uri import open_storage
 
 DATA, INTERRUPTED = 1, 130

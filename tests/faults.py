@@ -17,7 +17,8 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from bytewax_state.errors import StorageError
-from bytewax_state.storage.storage import Storage, TransientError
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.translation import TransientError
 
 ALWAYS = 1 << 30
 

@@ -1,7 +1,7 @@
 """Bytewax's recovery partitions, read from outside: which steps have refs in them, and which refs.
 
-Owns what is told of them before a run begins, and to whoever looks for garbage. It never writes to them, and never
-unpickles. Called by `run`, by `attach` where the environment says where they are, and by the command line.
+Owns how they are read, and what is told to whoever looks for garbage. It never writes to them, and never unpickles. It
+does not own what is judged before a run begins (`preflight`). Called by `preflight`, and by `admin`.
 """
 
 import re
@@ -77,18 +77,18 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
     """
     parts = sorted(part for folder in folders for part in folder.glob("part-*.sqlite3"))
     for part in parts:
-        _check_sound(part)
+        check_sound(part)
     _check_complete(parts)
     rows = _all(parts, "SELECT step_id, state_key, snap_epoch, ser_change FROM snaps WHERE ser_change IS NOT NULL")
     refs = [
         RefRow(step, route, epoch, value)
         for step, route, epoch, data in rows
-        if (value := _ref_in(data)) is not None and is_ref(value)
+        if (value := ref_in(data)) is not None and is_ref(value)
     ]
     _check_unmixed(rows, refs)
     # Before the resume epoch, which a run may be advancing.
     oldest_epoch = max((epoch for (epoch,) in _all(parts, "SELECT commit_epoch FROM commits")), default=0)
-    resume_epoch = _resume_epoch(parts)
+    resume_epoch = resume_epoch_of(parts)
     if refs and not resume_epoch:
         msg = "the recovery partitions do not belong together: they hold refs, and no run that wrote them"
         raise UsageError(msg)
@@ -103,9 +103,15 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
     return RefRows(tuple(refs), resume_epoch, oldest_epoch, tuple(plain))
 
 
-def _check_sound(part: Path) -> None:
-    """Refuse a partition that is damaged, as far as SQLite can tell: rows that are lost in one would be lost roots."""
-    ((found,), *_) = _query(part, "PRAGMA integrity_check(1)")
+def check_sound(part: Path) -> None:
+    """Refuse a partition that is damaged, as far as SQLite can tell: rows that are lost in one would be lost roots.
+
+    :arg part: File.
+
+    :raises UsageError: If it is.
+
+    """
+    ((found,), *_) = query(part, "PRAGMA integrity_check(1)")
     if found != "ok":
         raise _no_partition(part, found)
 
@@ -114,7 +120,7 @@ def _check_unmixed(rows: Iterable[Any], refs: Iterable[RefRow]) -> None:
     """Refuse a step that has refs, and a row that is none: it was one, and may be what a run would resume from."""
     steps = {ref.step_id for ref in refs}
     for step, route, epoch, data in rows:
-        if step in steps and not is_ref(_ref_in(data)):
+        if step in steps and not is_ref(ref_in(data)):
             msg = (
                 f"the recovery partitions hold refs of step {step!r}, and a row (for {route!r}, epoch {epoch}) that is "
                 "none: it is damaged; bring back an older copy of the recovery directory"
@@ -135,8 +141,14 @@ def _check_complete(parts: list[Path]) -> None:
         raise UsageError(msg)
 
 
-def _resume_epoch(parts: list[Path]) -> int:
-    """Tell the least frontier of the last execution's workers, as Bytewax does."""
+def resume_epoch_of(parts: list[Path]) -> int:
+    """Tell the least frontier of the last execution's workers, as Bytewax does.
+
+    :arg parts: Files of one set.
+
+    :returns: Epoch; 0 if there was no execution.
+
+    """
     executions = _all(parts, "SELECT ex_num, worker_count, resume_epoch FROM exs")
     if not executions:
         return 0
@@ -149,10 +161,21 @@ def _resume_epoch(parts: list[Path]) -> int:
 
 
 def _all(parts: Iterable[Path], sql: str) -> list[Any]:
-    return [row for part in parts for row in _query(part, sql)]
+    return [row for part in parts for row in query(part, sql)]
 
 
-def _query(part: Path, sql: str) -> list[Any]:
+def query(part: Path, sql: str) -> list[Any]:
+    """Read from a partition, without a lock that a run would wait for.
+
+    :arg part: File.
+
+    :arg sql: Query.
+
+    :returns: Rows.
+
+    :raises UsageError: If it is no partition, or is damaged.
+
+    """
     try:
         with closing(sqlite3.connect(f"{part.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(sql).fetchall()
@@ -169,14 +192,15 @@ _PICKLED = re.compile(rb"\x80[\x03-\x05](?:\x95.{8})?C(.)(.*)(?:\x94|q.)\.", re.
 """What pickle makes of up to 255 bytes, in the protocols that have an opcode for them: that, in a frame, and a memo."""
 
 
-def _ref_in(data: object) -> bytes | None:
+def ref_in(data: object) -> bytes | None:
     """Take out of a pickle the bytes that it is of, if it is of bytes as short as a ref.
 
     Without unpickling: rows of plain Bytewax may be any pickle, and damaged ones may ask for any amount of memory.
+
+    :arg data: A `ser_change` of Bytewax's.
+
+    :returns: The bytes; `None` if it is anything else.
+
     """
     found = _PICKLED.fullmatch(data) if isinstance(data, bytes) else None
     return found[2] if found is not None and len(found[2]) == found[1][0] else None
-
-
-def _join(names: Iterable[str]) -> str:
-    return ", ".join(repr(name) for name in names) or "none"

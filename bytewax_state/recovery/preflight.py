@@ -4,12 +4,12 @@ Owns that judgement. It does not own how partitions are read (`partitions`). Cal
 environment says where they are.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Collection, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from bytewax_state.errors import UsageError
-from bytewax_state.recovery.partitions import _check_sound, _join, _query, _ref_in, _resume_epoch
+from bytewax_state.recovery.partitions import check_sound, query, ref_in, resume_epoch_of
 from bytewax_state.snapshot.ref import is_ref
 
 
@@ -57,13 +57,13 @@ def read(folder: Path) -> Recovery:
     epochs: dict[int, int] = {}
     parts = sorted(folder.glob("part-*.sqlite3"))
     for part in parts:
-        _check_sound(part)
+        check_sound(part)
         for step in _steps(part):
             if step.step_id not in newest or newest[step.step_id].epoch < step.epoch:
                 newest[step.step_id] = step
-        epochs.update(_query(part, "SELECT ex_num, resume_epoch FROM exs"))
+        epochs.update(query(part, "SELECT ex_num, resume_epoch FROM exs"))
     resume_epochs = tuple(epochs[ex] for ex in sorted(epochs))
-    return Recovery(tuple(newest[step] for step in sorted(newest)), resume_epochs, _resume_epoch(parts))
+    return Recovery(tuple(newest[step] for step in sorted(newest)), resume_epochs, resume_epoch_of(parts))
 
 
 def check(recovery: Recovery, flow_id: str, steps: Collection[str]) -> None:
@@ -104,9 +104,13 @@ def check(recovery: Recovery, flow_id: str, steps: Collection[str]) -> None:
 
 
 def _steps(part: Path) -> Iterator[StepRows]:
-    rows = _query(
+    rows = query(
         part,
         "SELECT step_id, MAX(snap_epoch), ser_change FROM snaps WHERE ser_change IS NOT NULL GROUP BY step_id",
     )
     for step_id, epoch, data in rows:
-        yield StepRows(step_id, epoch, is_ref(_ref_in(data)))
+        yield StepRows(step_id, epoch, is_ref(ref_in(data)))
+
+
+def _join(names: Iterable[str]) -> str:
+    return ", ".join(repr(name) for name in names) or "none"

@@ -3,13 +3,16 @@
 Owns how often, and after which waits. It does not own which errors give hope (`translation`). Made by `uri`.
 """
 
+import logging
 from collections.abc import Callable, Iterable
 from pathlib import Path
 
 import tenacity
 
-from bytewax_state.storage.storage import Storage, logger
+from bytewax_state.storage.storage import Storage
 from bytewax_state.storage.translation import TransientError
+
+logger = logging.getLogger("bytewax_state")
 
 
 class Retrying:

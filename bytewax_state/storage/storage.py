@@ -4,18 +4,9 @@ Owns what the verbs promise. It does not own the names of the objects, nor how a
 `bucket`). Called by the verbs that publish, restore, delete.
 """
 
-import logging
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Protocol, TypeVar
-
-from bytewax_state.storage.translation import TransientError
-
-__all__ = ["Storage", "TransientError"]
-
-logger = logging.getLogger("bytewax_state")
-
-T = TypeVar("T")
+from typing import Protocol
 
 
 class Storage(Protocol):

@@ -13,7 +13,8 @@ from pathlib import Path
 import pytest
 
 from bytewax_state.errors import BytewaxStateError, StorageError
-from bytewax_state.storage.storage import Storage, TransientError
+from bytewax_state.storage.storage import Storage
+from bytewax_state.storage.translation import TransientError
 from bytewax_state.storage.uri import open_storage
 from tests.contracts.storage_contract import MEBIBYTE, StorageContract, file_of
 from tests.disks import linkless, mounted
