@@ -169,16 +169,10 @@ class TimerRows:
         if self._new is None or self._new > now:
             self._frontier = max(end, self._frontier)
             return []
-        keys: list[str] = []
-        for row in self._table().scan_keys(self._frontier, end):
-            if len(keys) == limit:
-                self._frontier = row
-                return keys
-            key = parse_timer_key(row)[3]
-            if not known(key):
-                keys.append(key)
-        self._frontier = max(end, self._frontier)
-        self._new = self._first()
+        keys, rest = self._take(self._frontier, end, lambda key: not known(key), limit)
+        self._frontier = rest or max(end, self._frontier)
+        if rest is None:
+            self._new = self._first()
         return keys
 
     def _pop_held(self, now: datetime, known: Callable[[str], bool], bound: bytes, limit: int) -> list[str]:
@@ -187,17 +181,26 @@ class TimerRows:
             self._cursor = self._begin
             # The pass hands out all that is before its bound. What has to wait again is added again.
             self._waiting = bound < self._frontier
-        keys: list[str] = []
-        for row in self._table().scan_keys(self._cursor, bound):
-            if len(keys) == limit:
-                self._cursor = row
-                return keys
-            key = parse_timer_key(row)[3]
-            if key not in self._out and key not in self._early and not known(key):
-                keys.append(key)
-        self._cursor = None
-        self._begin_pause(now)
+        early, out = self._early, self._out
+        keys, self._cursor = self._take(
+            self._cursor, bound, lambda key: not (key in out or key in early or known(key)), limit
+        )
+        if self._cursor is None:
+            self._begin_pause(now)
         return keys
+
+    def _take(
+        self, begin: bytes, end: bytes, fits: Callable[[str], bool], limit: int
+    ) -> tuple[list[str], bytes | None]:
+        """Return keys of rows, and the row at which to go on; `None`: there are no more."""
+        keys: list[str] = []
+        for row in self._table().scan_keys(begin, end):
+            if len(keys) == limit:
+                return keys, row
+            key = parse_timer_key(row)[3]
+            if fits(key):
+                keys.append(key)
+        return keys, None
 
     def _begin_pause(self, now: datetime) -> None:
         self._held_at = now
