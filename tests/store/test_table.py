@@ -155,6 +155,8 @@ print("closed", forked(USES[-1]))
 
 def test_a_forked_child_is_refused_and_lets_go_of_nothing(tmp_path: Path) -> None:
     """Else it writes into the files of its parent, or waits for threads that only the parent has."""
-    done = subprocess.run([sys.executable, "-c", FORK, str(tmp_path)], check=False, capture_output=True, text=True)
+    # Without a buffer, as a forked child would write out what its parent has in it.
+    command = [sys.executable, "-u", "-c", FORK, str(tmp_path)]
+    done = subprocess.run(command, check=False, capture_output=True, text=True)
     expected = ["refused [7, 7, 7, 7, 7, 7]", "left 0 0 True", "read 4999", "ingested 5000", "closed 7"]
     assert done.stdout.splitlines() == expected, done.stderr
