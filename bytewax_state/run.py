@@ -80,7 +80,7 @@ def _run(args: dict[str, Any]) -> None:
         check(read(folder), flow.flow_id, stateful_steps(flow))
     attach_steps(flow, Settings() if folder is not None else Settings(uri=None))
     for workers in attached(flow):
-        settings = _judged(workers.step.step_id, workers.step.settings, folder, interval, backup)
+        settings = _judged(workers.step.id.step_id, workers.step.settings, folder, interval, backup)
         workers.step = replace(workers.step, settings=settings)
     addresses = args.pop("addresses")
     with _ours_first(flow):

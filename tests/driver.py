@@ -17,7 +17,7 @@ from bytewax_state.dataflow.worker import Step, StepWorker, storage_of, utc_now
 from bytewax_state.keygroups import group_of, names, splitter
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.history import History
-from bytewax_state.snapshot.layout import store_dir
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.storage.storage import Storage
 from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.table import Table
@@ -36,7 +36,7 @@ class Execution:
 
     def __init__(
         self,
-        ids: tuple[str, str],
+        step: StepId,
         settings: Settings,
         builder: Callable[[Any], Logic],
         workers: int = 1,
@@ -67,7 +67,7 @@ class Execution:
         self.refs: Refs = {}
         """The newest of this execution."""
         self.settings = settings
-        self._ids = ids
+        self._id = step
         self._given = dict(refs or {})
         self._now = now
         self._around = around
@@ -76,9 +76,9 @@ class Execution:
         name_of = names(settings.key_groups).__getitem__
         self._routes = [sorted(range(index, settings.key_groups, workers), key=name_of) for index in range(workers)]
         self._all = [group for groups in self._routes for group in groups]
-        step, opens = Step(*ids, settings, builder), storage or (lambda index: storage_of(settings))
+        shared, opens = Step(step, settings, builder), storage or (lambda index: storage_of(settings))
         self._workers = [
-            _Worker(step, index, workers, now, token, lambda _, index=index: opens(index)) for index in range(workers)
+            _Worker(shared, index, workers, now, token, lambda _, index=index: opens(index)) for index in range(workers)
         ]
         for worker in self._workers:
             worker.watch = watch
@@ -159,7 +159,7 @@ class Execution:
         """End as by `kill -9`: what it had open is still there, half written."""
         self.close()
         for store_id in self.stores():
-            folder = store_dir(self.settings.dir, *self._ids, store_id)
+            folder = StoreId(self._id, store_id).folder(self.settings.dir)
             for part in ("live", "from-0/table"):
                 (folder / part).mkdir(parents=True, exist_ok=True)
                 (folder / part / "000007.sst").write_bytes(b"half a fi")
@@ -193,11 +193,11 @@ class Execution:
 
     def stores(self) -> list[str]:
         """Name the stores of all workers."""
-        return [worker._store_id for worker in self._workers]
+        return [worker._id.store_id for worker in self._workers]
 
     def versions(self) -> dict[str, int]:
         """Give the version of each store's last freeze; 0: none yet."""
-        return {one._store_id: one._store.version if one._store is not None else 0 for one in self._workers}
+        return {one._id.store_id: one._store.version if one._store is not None else 0 for one in self._workers}
 
     def ancestors(self) -> set[str]:
         """Name the stores that those of all workers go on from."""

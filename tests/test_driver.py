@@ -14,6 +14,7 @@ from bytewax.testing import TestingSink, TestingSource, run_main
 
 from bytewax_state import Settings, attach
 from bytewax_state.dataflow import attach as attaching
+from bytewax_state.snapshot.layout import StepId
 from tests import driver
 
 BATCH = 9
@@ -72,7 +73,7 @@ def by_bytewax(settings: Settings, stops: list[int], folder: Path) -> list[Any]:
 def by_driver(settings: Settings, stops: list[int]) -> list[Any]:
     out, refs, begin = [], driver.Refs(), 0
     for stop in stops:
-        with closing(driver.Execution(("flow", "flow.s"), settings, Bell, refs=refs)) as run:
+        with closing(driver.Execution(StepId("flow", "flow.s"), settings, Bell, refs=refs)) as run:
             out += run.open()
             for at in range(begin, stop, BATCH):
                 out += run.batch(ITEMS[at : min(at + BATCH, stop)])

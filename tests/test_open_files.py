@@ -113,6 +113,7 @@ from bytewax_state.errors import StorageError
 from bytewax_state.storage.bucket import Bucket
 from bytewax_state.snapshot.lock import FileLock
 from bytewax_state.storage.uri import open_storage
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store import options
 from bytewax_state.store.table import Memory, Table
@@ -126,7 +127,8 @@ for run in range(40):
 folder = open_storage(str(root / "snapshots"), {}, 1, lambda seconds: None)
 folder.put("a/1", b"data")
 bucket = Bucket(LocalFileSystem(), str(root / "snapshots"), "bucket://", 1, str)
-space = Workspace(root / "work", "flow", "flow.s", "20260101T000000000000Z-w000-00000001", 0, 1)
+store = StoreId(StepId("flow", "flow.s"), "20260101T000000000000Z-w000-00000001")
+space = Workspace(root / "work", store, 0, 1)
 PLACES = {
     "open": lambda: Table.open(root / "image-0", memory, create=False),
     "make": lambda: Table.open(root / "new", memory, create=True),

@@ -26,7 +26,7 @@ from bytewax_state.errors import BytewaxStateError, SnapshotError, StorageError,
 from bytewax_state.recovery.partitions import read_refs
 from bytewax_state.signing import Keys
 from bytewax_state.snapshot.catalog import Catalog, StepCatalog
-from bytewax_state.snapshot.layout import component, is_of, is_store_id, parse_manifest_name, step_prefix, store_worker
+from bytewax_state.snapshot.layout import StepId, component, is_of, is_store_id, parse_manifest_name, store_worker
 from bytewax_state.snapshot.manifest import FileEntry
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.restore import serves
@@ -107,17 +107,16 @@ def _read_roots(folders: Iterable[Path], keys: Keys) -> Roots:
     older: dict[str, list[Ref]] = {}
     unreadable: dict[str, list[BytewaxStateError]] = {}
     for row in refs.loadable():
-        flow_id = row.step_id.partition(".")[0]
-        prefix = step_prefix(flow_id, row.step_id)
+        step = StepId.of(row.step_id)
         try:
-            ref = decode_ref(row.value, flow_id, row.step_id, keys)
+            ref = decode_ref(row.value, step, keys)
         except BytewaxStateError as ex:
-            unreadable.setdefault(prefix, []).append(ex)
+            unreadable.setdefault(step.prefix, []).append(ex)
         else:
-            (needed if row in wanted else older).setdefault(prefix, []).append(ref)
+            (needed if row in wanted else older).setdefault(step.prefix, []).append(ref)
     for prefix, those in needed.items():
         _check_one_execution(prefix, those)
-    plain = frozenset(step_prefix(step_id.partition(".")[0], step_id) for step_id in refs.plain)
+    plain = frozenset(StepId.of(step_id).prefix for step_id in refs.plain)
     return Roots(tuple(refs.flows()), needed, older, unreadable, plain)
 
 

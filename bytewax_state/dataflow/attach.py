@@ -25,6 +25,7 @@ from bytewax_state.errors import UsageError
 from bytewax_state.keygroups import names, splitter
 from bytewax_state.recovery.preflight import check, read
 from bytewax_state.settings import Settings, keys_of
+from bytewax_state.snapshot.layout import StepId
 from bytewax_state.storage.uri import check_uri, shared_url
 
 logger = logging.getLogger("bytewax_state")
@@ -193,7 +194,7 @@ def _rewrite(
 ) -> None:
     """Put six core steps around a stateful one, and a builder of ours into it. Its id stays: recovery goes by it."""
     step_id, key_groups = step.step_id, settings.key_groups
-    workers = Workers(Step(flow.flow_id, step_id, settings, step.builder, wakes, ends))
+    workers = Workers(Step(StepId(flow.flow_id, step_id), settings, step.builder, wakes, ends))
     make = partial(_step, step_id)
     hello = make("hello", op.input, flow=DataflowId(flow.flow_id), source=_Hello(workers, key_groups))
     group = make("group", op.flat_map_batch, up=step.up.stream_id, mapper=_group(key_groups))

@@ -139,7 +139,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
 
     def _wake(self, group: int) -> Slice[Logic]:
         if self._group not in (None, group):
-            step_id = self._worker.step.step_id
+            step_id = self._worker.step.id.step_id
             msg = f"key group {group} of step {step_id!r} was given the ref of key group {self._group}"
             raise IncompatibleError(msg)
         self._group = group
@@ -242,7 +242,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, Out, bytes]):
         return not done
 
     def _error(self, key: str, method: str) -> BytewaxRuntimeError:
-        return error_in(self._worker.step.step_id, key, method)
+        return error_in(self._worker.step.id.step_id, key, method)
 
 
 def _gathered(items: Iterable[tuple[str, Any]]) -> dict[str, list[Any]]:

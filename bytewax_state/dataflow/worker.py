@@ -26,8 +26,9 @@ from bytewax_state.errors import BytewaxStateError, ConfigError, IncompatibleErr
 from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.history import History
-from bytewax_state.snapshot.layout import new_store_id
-from bytewax_state.snapshot.publish import Origin, claim
+from bytewax_state.snapshot.layout import StepId, StoreId, new_store_id
+from bytewax_state.snapshot.origin import Origin
+from bytewax_state.snapshot.publish import claim
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.restore import restore
 from bytewax_state.snapshot.workspace import Workspace, check_free
@@ -51,8 +52,7 @@ _TASKS = Path("/proc/self/task")
 class Step:
     """A stateful core step, as all workers of a process share it."""
 
-    flow_id: str
-    step_id: str
+    id: StepId
     settings: Settings
     builder: Callable[[Any], Logic]
     wakes: bool = True
@@ -121,12 +121,12 @@ class StepWorker:
         """Newest epoch whose chunks were seen."""
         self.changed = True
         """Whether there is something to publish. A store that was just opened has refs of its own to give."""
-        self.rows = LogicRows(step.step_id, step.builder, codec(step.settings.codec), step.wakes)
+        self.rows = LogicRows(step.id.step_id, step.builder, codec(step.settings.codec), step.wakes)
         self._keys = keys_of(step.settings)
         self._index = worker_index
         self._count = worker_count
         self._storage = storage
-        self._store_id = new_store_id(now(), worker_index, token(4))
+        self._id = StoreId(step.id, new_store_id(now(), worker_index, token(4)))
         self._given: dict[int, tuple[Ref, bytes]] = {}
         self._rows: Mapping[int, int | None] = {}  # restored key group to its number of keys, if known
         self._groups: set[int] = set()
@@ -150,7 +150,7 @@ class StepWorker:
         """
         step = self.step
         if step.is_local:
-            check_free(step.settings.dir, step.flow_id, step.step_id, self._index)
+            check_free(step.settings.dir, step.id, self._index)
 
     def note(self, resume: object) -> int:
         """Note what Bytewax kept for a key group; nothing is read yet.
@@ -167,16 +167,16 @@ class StepWorker:
 
         """
         step, settings = self.step, self.step.settings
-        ref = decode_ref(resume, step.flow_id, step.step_id, self._keys)
+        ref = decode_ref(resume, step.id, self._keys)
         if ref.key_groups != settings.key_groups:
             msg = (
-                f"the state of step {step.step_id!r} has {ref.key_groups} key groups, and BYTEWAX_STATE_KEY_GROUPS is "
-                f"{settings.key_groups}; set it back to {ref.key_groups}"
+                f"the state of step {step.id.step_id!r} has {ref.key_groups} key groups, and BYTEWAX_STATE_KEY_GROUPS "
+                f"is {settings.key_groups}; set it back to {ref.key_groups}"
             )
             raise IncompatibleError(msg)
         if settings.uri is None:
             msg = (
-                f"step {step.step_id!r} resumes from a snapshot, and BYTEWAX_STATE_URI is none; set it to where the "
+                f"step {step.id.step_id!r} resumes from a snapshot, and BYTEWAX_STATE_URI is none; set it to where the "
                 "snapshots are, or start with an empty recovery directory"
             )
             raise ConfigError(msg)
@@ -199,8 +199,9 @@ class StepWorker:
             self._resources.callback(self._store.close)
         if self._given and group not in self._given:
             msg = (
-                f"the recovery directory has no row for key group {group} of step {self.step.step_id!r}, though it has "
-                f"rows for {len(self._given)} others of this worker; give Bytewax all recovery partitions of the flow"
+                f"the recovery directory has no row for key group {group} of step {self.step.id.step_id!r}, though it "
+                f"has rows for {len(self._given)} others of this worker; give Bytewax all recovery partitions of the "
+                "flow"
             )
             raise SnapshotMissingError(msg)
         self._groups.add(group)
@@ -224,8 +225,8 @@ class StepWorker:
         if self.changed and self._history is not None:
             self._history.add(store, self.epoch)
         self.changed = False
-        ref = Ref(self._store_id, store.version, group, self.step.settings.key_groups)
-        return ref.encode(self.step.flow_id, self.step.step_id, self._keys)
+        ref = Ref(self._id.store_id, store.version, group, self.step.settings.key_groups)
+        return ref.encode(self.step.id, self._keys)
 
     def fail(self, ex: BaseException) -> None:
         """Let go of everything, and say why, if the reason is ours: where there are several processes, Bytewax may
@@ -238,7 +239,7 @@ class StepWorker:
         if isinstance(ex, BytewaxStateError):
             # Without its traceback, whose frames would keep the store.
             self.step.failures.append(type(ex)(str(ex)))
-            logger.error("step %r ends the run: %s: %s", self.step.step_id, ex.kind, ex)
+            logger.error("step %r ends the run: %s: %s", self.step.id.step_id, ex.kind, ex)
 
     def close(self) -> None:
         """Let go of the store and its folder; what was not published is lost. May be called more than once."""
@@ -248,7 +249,7 @@ class StepWorker:
         step, settings = self.step, self.step.settings
         if not step.is_local:
             return HeapStore(self.rows, None)
-        space = Workspace(settings.dir, step.flow_id, step.step_id, self._store_id, self._index, self._count)
+        space = Workspace(settings.dir, self._id, self._index, self._count)
         self._resources.callback(space.close)
         memory = Memory.of(settings.memory)
         if settings.uri is None:
@@ -275,17 +276,15 @@ class StepWorker:
             table,
             capacity=settings.cache_entries,
             groups=settings.key_groups // self._count,
-            missed=partial(metrics.missed, self.step.step_id),
-            spilled=partial(metrics.spilled, self.step.step_id),
-            mark=blake2b(self._store_id.encode(), digest_size=MARK_BYTES).digest(),
+            missed=partial(metrics.missed, self.step.id.step_id),
+            spilled=partial(metrics.spilled, self.step.id.step_id),
+            mark=blake2b(self._id.store_id.encode(), digest_size=MARK_BYTES).digest(),
         )
 
     def _origin(self) -> Origin:
-        step, settings = self.step, self.step.settings
+        settings = self.step.settings
         return Origin(
-            flow_id=step.flow_id,
-            step_id=step.step_id,
-            store_id=self._store_id,
+            store=self._id,
             key_groups=settings.key_groups,
             codec=settings.codec,
             backend=settings.backend,
@@ -303,7 +302,7 @@ def _version(package: str) -> str:
         return "not installed"  # found on the path only
 
 
-_newest: weakref.WeakValueDictionary[tuple[Path, str, str, int], "StepWorker"] = weakref.WeakValueDictionary()
+_newest: weakref.WeakValueDictionary[tuple[Path, StepId, int], "StepWorker"] = weakref.WeakValueDictionary()
 """The newest execution of each step and worker index in this process, by the local folder that it locks."""
 
 
@@ -337,7 +336,7 @@ class Workers:
 
         """
         worker = StepWorker(self.step, worker_index, worker_count)
-        place = self.step.settings.dir, self.step.flow_id, self.step.step_id, worker_index
+        place = self.step.settings.dir, self.step.id, worker_index
         before = _newest.get(place)
         if before is not None and before.is_over:
             # Bytewax now and then keeps a logic of a thread that has ended, and with it the lock of its store.
@@ -364,9 +363,9 @@ class Workers:
 def _tell_places(step: Step) -> None:
     """Log, once, where an execution writes: the first of its steps and workers speaks for all that write there."""
     settings = step.settings
-    places = step.flow_id, settings.uri, settings.dir
+    places = step.id.flow_id, settings.uri, settings.dir
     if not step.is_local or places in _told:
         return
     _told.add(places)
     shown = "none" if settings.uri is None else shared_url(settings.uri, settings.storage_options) or settings.uri
-    logger.info("started flow=%s snapshots=%s dir=%s", step.flow_id, shown, settings.dir)
+    logger.info("started flow=%s snapshots=%s dir=%s", step.id.flow_id, shown, settings.dir)

@@ -12,12 +12,7 @@ from typing import TypeAlias
 
 from bytewax_state.errors import BytewaxStateError, SnapshotCorruptError, SnapshotError, StorageError
 from bytewax_state.signing import UNSIGNED, Keys
-from bytewax_state.snapshot.layout import (
-    parse_file_path,
-    parse_manifest_name,
-    steps_prefix,
-    store_prefix,
-)
+from bytewax_state.snapshot.layout import StoreId, parse_file_path, parse_manifest_name, steps_prefix
 from bytewax_state.snapshot.manifest import Manifest, decode, encode, name_of
 from bytewax_state.storage.storage import Storage
 
@@ -143,19 +138,15 @@ class Catalog:
             # It may have been damaged on its way.
             return decode(self.storage.get(name), name, self.keys)
 
-    def versions(self, flow_id: str, step_id: str, store_id: str) -> list[int]:
+    def versions(self, store: StoreId) -> list[int]:
         """List the versions of a store that have a manifest.
 
-        :arg flow_id: Flow.
-
-        :arg step_id: Full id of the core step.
-
-        :arg store_id: Store.
+        :arg store: Store.
 
         :returns: Version numbers, rising; the claim, 0, among them.
 
         """
-        names = self.storage.list(store_prefix(flow_id, step_id, store_id))
+        names = self.storage.list(store.prefix)
         parsed = [parse_manifest_name(name) for name in names]
         return sorted(one.version for one in parsed if one is not None)
 

@@ -12,9 +12,9 @@ from typing import Any
 from bytewax_state.errors import ConflictError
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.layout import manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, name_of
-from bytewax_state.snapshot.publish import Origin, publish
+from bytewax_state.snapshot.origin import Origin
+from bytewax_state.snapshot.publish import publish
 from bytewax_state.snapshot.retention import Collector, Policy
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.base import Store
@@ -55,7 +55,7 @@ class History:
         self._now = now
         self._collector = Collector(
             catalog,
-            (origin.flow_id, origin.step_id, origin.store_id),
+            origin.store,
             Policy(settings.retain_snapshots, settings.retain_for),
             now,
             origin.elders,
@@ -87,8 +87,8 @@ class History:
 
     def _check_claim(self, manifest: Manifest) -> None:
         """See that nobody has deleted what the first version was built on; see `retention`."""
-        storage, ids = self._catalog.storage, (manifest.flow_id, manifest.step_id, manifest.store_id)
-        if storage.size(manifest_name(*ids, CLAIM)) is None:
+        storage = self._catalog.storage
+        if storage.size(manifest.store.manifest(CLAIM)) is None:
             storage.delete([name_of(manifest)])
             msg = (
                 f"the claim of store {manifest.store_id!r} of step {manifest.step_id!r} is gone from {storage.url}: "

@@ -20,6 +20,7 @@ Called by everything that reads or writes a snapshot.
 import hashlib
 import re
 from collections.abc import Collection
+from dataclasses import dataclass
 from datetime import datetime, timezone
 from pathlib import Path
 from typing import NamedTuple
@@ -27,26 +28,18 @@ from urllib.parse import quote
 
 __all__ = [
     "ManifestName",
+    "StepId",
+    "StoreId",
     "component",
-    "file_name",
     "file_path",
-    "frozen_dir",
     "is_chosen",
     "is_local_name",
     "is_of",
     "is_store_id",
-    "live_dir",
-    "local_stores",
-    "local_workers",
-    "lock_path",
-    "manifest_name",
     "new_store_id",
     "parse_file_path",
     "parse_manifest_name",
-    "step_prefix",
     "steps_prefix",
-    "store_dir",
-    "store_prefix",
     "store_time",
     "store_worker",
 ]
@@ -60,6 +53,112 @@ _STORE_ID = re.compile(r"[0-9A-Z]{1,64}-w([0-9]{3,9})-[0-9a-f]{8,64}")
 _LOCK = re.compile(r"worker-([0-9]{3,9})\.lock")
 _LOCAL_NAME = re.compile(r"[0-9]{1,20}\.sst")
 _MANIFEST = re.compile(r"([0-9]{12,19})\.manifest")
+
+
+@dataclass(frozen=True, slots=True)
+class StepId:
+    """A stateful core step of a flow."""
+
+    flow_id: str
+    step_id: str
+    """Its full id."""
+
+    @classmethod
+    def of(cls, step_id: str) -> "StepId":
+        """Name a step whose flow is not told: full ids begin with that of the flow, in which Bytewax forbids `.`."""
+        return cls(step_id.partition(".")[0], step_id)
+
+    @property
+    def prefix(self) -> str:
+        """Its folder in the storage, without a slash at the end."""
+        return f"{steps_prefix(component(self.flow_id))}/{component(self.step_id)}"
+
+    def folder(self, root: Path) -> Path:
+        """Name its local folder.
+
+        :arg root: Local folder of all flows.
+
+        :returns: Path.
+
+        """
+        return root / component(self.flow_id) / component(self.step_id)
+
+    def lock(self, root: Path, worker_index: int) -> Path:
+        """Name the file that the run which uses a worker index holds; see `folder`."""
+        return self.folder(root) / f"worker-{worker_index:03}.lock"
+
+    def local_stores(self, root: Path, worker_index: int) -> list["StoreId"]:
+        """List the stores that have a local folder.
+
+        :arg root: Local folder of all flows.
+
+        :arg worker_index: Only stores that this worker index made.
+
+        :returns: Stores, oldest first.
+
+        """
+        folder = self.folder(root)
+        names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
+        matches = (_STORE_ID.fullmatch(name) for name in names)
+        found = sorted(one[0] for one in matches if one is not None and int(one[1]) == worker_index)
+        return [StoreId(self, store_id) for store_id in found]
+
+    def local_workers(self, root: Path) -> list[int]:
+        """List the worker indices that have a lock.
+
+        :arg root: Local folder of all flows.
+
+        :returns: Indices, rising.
+
+        """
+        folder = self.folder(root)
+        names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
+        return sorted(int(found[1]) for found in map(_LOCK.fullmatch, names) if found is not None)
+
+
+@dataclass(frozen=True, slots=True)
+class StoreId:
+    """A store: one execution of a step on one worker."""
+
+    step: StepId
+    store_id: str
+
+    @property
+    def prefix(self) -> str:
+        """Its folder in the storage, without a slash at the end."""
+        return f"{self.step.prefix}/{self.store_id}"
+
+    def manifest(self, version: int) -> str:
+        """Name the object that a manifest is.
+
+        :arg version: Version; 0 is the claim. Names sort as versions do.
+
+        :returns: Name.
+
+        """
+        return f"{self.prefix}/{version:012}.manifest"
+
+    def file(self, local: str) -> str:
+        """Name the object that an SST is.
+
+        :arg local: Local name, such as `000008.sst`, of an SST that it wrote.
+
+        :returns: Name.
+
+        """
+        return f"{self.step.prefix}/{file_path(self.store_id, local)}"
+
+    def folder(self, root: Path) -> Path:
+        """Name its local folder; see `StepId.folder`."""
+        return self.step.folder(root) / self.store_id
+
+    def live(self, root: Path) -> Path:
+        """Name the folder of its open table; see `StepId.folder`."""
+        return self.folder(root) / "live"
+
+    def frozen(self, root: Path, version: int) -> Path:
+        """Name the folder of its frozen image of a version; see `StepId.folder`."""
+        return self.folder(root) / "frozen" / f"{version:012}"
 
 
 class ManifestName(NamedTuple):
@@ -119,19 +218,6 @@ def is_local_name(text: str) -> bool:
     return _LOCAL_NAME.fullmatch(text) is not None
 
 
-def step_prefix(flow_id: str, step_id: str) -> str:
-    """Name the folder of a step in the storage.
-
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
-
-    :returns: Name, without a slash at its end.
-
-    """
-    return f"{steps_prefix(component(flow_id))}/{component(step_id)}"
-
-
 def steps_prefix(flow: str) -> str:
     """Name the folder of the steps of a flow in the storage.
 
@@ -141,28 +227,6 @@ def steps_prefix(flow: str) -> str:
 
     """
     return f"{flow}/steps"
-
-
-def store_prefix(flow_id: str, step_id: str, store_id: str) -> str:
-    """Name the folder of a store in the storage; see `step_prefix`."""
-    return f"{step_prefix(flow_id, step_id)}/{store_id}"
-
-
-def manifest_name(flow_id: str, step_id: str, store_id: str, version: int) -> str:
-    """Name a manifest.
-
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
-
-    :arg store_id: Store.
-
-    :arg version: Version; 0 is the claim. Names sort as versions do.
-
-    :returns: Name of the object.
-
-    """
-    return f"{store_prefix(flow_id, step_id, store_id)}/{version:012}.manifest"
 
 
 def parse_manifest_name(name: str) -> ManifestName | None:
@@ -254,93 +318,3 @@ def parse_file_path(path: str) -> tuple[str, str] | None:
     if len(parts) != 3 or parts[1] != "files" or not is_store_id(parts[0]) or not is_local_name(parts[2]):
         return None
     return parts[0], parts[2]
-
-
-def file_name(flow_id: str, step_id: str, store_id: str, local: str) -> str:
-    """Name an SST.
-
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
-
-    :arg store_id: The store that wrote it.
-
-    :arg local: Its local name, such as `000008.sst`.
-
-    :returns: Name of the object.
-
-    """
-    return f"{step_prefix(flow_id, step_id)}/{file_path(store_id, local)}"
-
-
-def store_dir(root: Path, flow_id: str, step_id: str, store_id: str) -> Path:
-    """Name the local folder of a store.
-
-    :arg root: Local folder of all stores.
-
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
-
-    :arg store_id: Store.
-
-    :returns: Path.
-
-    """
-    return _step_dir(root, flow_id, step_id) / store_id
-
-
-def live_dir(root: Path, flow_id: str, step_id: str, store_id: str) -> Path:
-    """Name the folder of a store's open table; see `store_dir`."""
-    return store_dir(root, flow_id, step_id, store_id) / "live"
-
-
-def frozen_dir(root: Path, flow_id: str, step_id: str, store_id: str, version: int) -> Path:
-    """Name the folder of a store's frozen image of a version; see `store_dir`."""
-    return store_dir(root, flow_id, step_id, store_id) / "frozen" / f"{version:012}"
-
-
-def lock_path(root: Path, flow_id: str, step_id: str, worker_index: int) -> Path:
-    """Name the file that the run which uses a worker index holds; see `store_dir`."""
-    return _step_dir(root, flow_id, step_id) / f"worker-{worker_index:03}.lock"
-
-
-def local_stores(root: Path, flow_id: str, step_id: str, worker_index: int) -> list[str]:
-    """List the stores that have a local folder.
-
-    :arg root: Local folder of all stores.
-
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
-
-    :arg worker_index: Only stores that this worker index made.
-
-    :returns: Store ids, oldest first.
-
-    """
-    folder = _step_dir(root, flow_id, step_id)
-    names = [path.name for path in folder.iterdir() if path.is_dir()] if folder.is_dir() else []
-    matches = (_STORE_ID.fullmatch(name) for name in names)
-    return sorted(found[0] for found in matches if found is not None and int(found[1]) == worker_index)
-
-
-def local_workers(root: Path, flow_id: str, step_id: str) -> list[int]:
-    """List the worker indices that have a lock.
-
-    :arg root: Local folder of all stores.
-
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
-
-    :returns: Indices, rising.
-
-    """
-    folder = _step_dir(root, flow_id, step_id)
-    names = [path.name for path in folder.iterdir()] if folder.is_dir() else []
-    return sorted(int(found[1]) for found in map(_LOCK.fullmatch, names) if found is not None)
-
-
-def _step_dir(root: Path, flow_id: str, step_id: str) -> Path:
-    return root / component(flow_id) / component(step_id)

@@ -27,7 +27,7 @@ from bytewax_state.snapshot.checks import (
     check_time,
 )
 from bytewax_state.snapshot.envelope import ADVICE, seal, unpack, unseal
-from bytewax_state.snapshot.layout import is_local_name, is_store_id, manifest_name, parse_file_path
+from bytewax_state.snapshot.layout import StepId, StoreId, is_local_name, is_store_id, parse_file_path
 
 __all__ = [
     "CLAIM",
@@ -144,6 +144,11 @@ class Manifest:
     """Every store of which files may still be inherited, transitively."""
     stats: Stats
 
+    @property
+    def store(self) -> StoreId:
+        """Which store."""
+        return StoreId(StepId(self.flow_id, self.step_id), self.store_id)
+
 
 def encode(manifest: Manifest, keys: Keys = UNSIGNED) -> bytes:
     """Make the bytes of a manifest.
@@ -200,7 +205,7 @@ def decode(data: bytes, name: str, keys: Keys = UNSIGNED) -> Manifest:
 
 def name_of(manifest: Manifest) -> str:
     """Name the object that a manifest is kept in."""
-    return manifest_name(manifest.flow_id, manifest.step_id, manifest.store_id, manifest.version)
+    return manifest.store.manifest(manifest.version)
 
 
 def check_compatible(manifest: Manifest, key_groups: int, hash: str, names: str) -> None:  # noqa: A002

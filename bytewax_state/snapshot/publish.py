@@ -12,40 +12,17 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from datetime import datetime
 from pathlib import Path
-from typing import Literal
 
 from bytewax_state import metrics
-from bytewax_state.keygroups import HASH, NAMES_ID
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.layout import file_name, file_path
+from bytewax_state.snapshot.layout import StoreId, file_path
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, Seconds, Stats
+from bytewax_state.snapshot.origin import Origin
 from bytewax_state.storage.local import hash_file, local_disk
 from bytewax_state.storage.storage import Storage
-from bytewax_state.store.base import STATE, Frozen
+from bytewax_state.store.base import Frozen
 
 logger = logging.getLogger("bytewax_state")
-
-
-@dataclass(frozen=True, slots=True)
-class Origin:
-    """Who writes: what all manifests of one store have in common."""
-
-    flow_id: str
-    step_id: str
-    store_id: str
-    key_groups: int
-    codec: str
-    backend: Literal["heap", "rocksdb"]
-    worker_index: int
-    worker_count: int
-    writer: Mapping[str, str]
-    """Package name to version."""
-    ancestors: tuple[str, ...] = ()
-    """Every store of which files may still be inherited, transitively."""
-    elders: tuple[str, ...] = ()
-    """The ancestors of those that it was restored from."""
-    outlived_at: datetime | None = None
-    """When these had published what it was restored from, and so were done with the elders."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -110,8 +87,8 @@ def claim(catalog: Catalog, origin: Origin, files: Iterable[FileEntry], at: date
         reused_files=0,
         seconds=Seconds(0, 0, 0, 0, 0),
     )
-    claimed = _manifest(origin, CLAIM, at, epoch=0, groups={}, rows={}, files=tuple(files), inline={}, stats=nothing)
-    metrics.claimed(origin.step_id, catalog.write(claimed).stats)
+    claimed = origin.manifest(CLAIM, at, epoch=0, groups={}, rows={}, files=tuple(files), inline={}, stats=nothing)
+    metrics.claimed(claimed.step_id, catalog.write(claimed).stats)
 
 
 def publish(
@@ -150,7 +127,7 @@ def publish(
         todo = plan(frozen.path, durable)
         inline = {path.name: path.read_bytes() for path in todo.inline}
         with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
-            sent = list(pool.map(lambda path: _send(catalog.storage, origin, path), todo.new))
+            sent = list(pool.map(lambda path: _send(catalog.storage, origin.store, path), todo.new))
     files = (*(one.entry for one in sent), *todo.reused)
     stats = Stats(
         rows=sum(frozen.rows.values()),
@@ -169,8 +146,7 @@ def publish(
         ),
     )
     manifest = catalog.write(
-        _manifest(
-            origin,
+        origin.manifest(
             frozen.version,
             at,
             epoch=epoch,
@@ -192,51 +168,14 @@ class _Sent:
     upload_seconds: float
 
 
-def _send(storage: Storage, origin: Origin, path: Path) -> _Sent:
+def _send(storage: Storage, store: StoreId, path: Path) -> _Sent:
     began = time.perf_counter()
     digest = hash_file(path)
     hashed = time.perf_counter()
-    name = file_name(origin.flow_id, origin.step_id, origin.store_id, path.name)
-    storage.put_file(path, name)
-    below = file_path(origin.store_id, path.name)
+    storage.put_file(path, store.file(path.name))
+    below = file_path(store.store_id, path.name)
     entry = FileEntry(local=path.name, path=below, size=path.stat().st_size, sha256=digest)
     return _Sent(entry, hashed - began, time.perf_counter() - hashed)
-
-
-def _manifest(
-    origin: Origin,
-    version: int,
-    at: datetime,
-    *,
-    epoch: int,
-    groups: Mapping[int, int],
-    rows: Mapping[int, int],
-    files: tuple[FileEntry, ...],
-    inline: Mapping[str, bytes],
-    stats: Stats,
-) -> Manifest:
-    return Manifest(
-        flow_id=origin.flow_id,
-        step_id=origin.step_id,
-        store_id=origin.store_id,
-        version=version,
-        created_at=at,
-        writer=dict(origin.writer),
-        epoch=epoch,
-        key_groups=origin.key_groups,
-        hash=HASH,
-        names=NAMES_ID,
-        backend=origin.backend,
-        worker_index=origin.worker_index,
-        worker_count=origin.worker_count,
-        groups=dict(groups),
-        rows=dict(rows),
-        files=files,
-        inline=dict(inline),
-        states={"logic": {"id": STATE, "kind": "logic", "codec": origin.codec, "ttl": None}},
-        ancestors=origin.ancestors,
-        stats=stats,
-    )
 
 
 def _report(manifest: Manifest) -> None:

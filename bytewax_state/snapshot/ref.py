@@ -12,7 +12,7 @@ from dataclasses import dataclass, field
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError, UsageError
 from bytewax_state.keygroups import MAX_KEY_GROUPS
 from bytewax_state.signing import UNSIGNED, Keys
-from bytewax_state.snapshot.layout import is_store_id
+from bytewax_state.snapshot.layout import StepId, is_store_id
 
 __all__ = ["FORMAT", "MAGIC", "Ref", "decode_ref", "is_ref"]
 
@@ -53,12 +53,10 @@ class Ref:
     signed: bool = field(default=False, compare=False)
     """Whether it was signed with a key; then so was all that its store wrote, and nothing else will do."""
 
-    def encode(self, flow_id: str, step_id: str, keys: Keys = UNSIGNED) -> bytes:
+    def encode(self, step: StepId, keys: Keys = UNSIGNED) -> bytes:
         """Make the bytes that Bytewax keeps.
 
-        :arg flow_id: Flow.
-
-        :arg step_id: Full id of the core step; for another one the bytes are no good.
+        :arg step: Step; for another one the bytes are no good.
 
         :arg keys: The first one signs it.
 
@@ -67,7 +65,7 @@ class Ref:
         """
         head = _HEAD.pack(MAGIC, FORMAT, self.version, self.group, self.key_groups)
         data = head + self.store_id.encode("ascii")
-        return data + keys.digest(_signed(data, flow_id, step_id))[:_DIGEST]
+        return data + keys.digest(_signed(data, step))[:_DIGEST]
 
 
 def is_ref(value: object) -> bool:
@@ -81,14 +79,12 @@ def is_ref(value: object) -> bool:
     return isinstance(value, bytes) and value.startswith(MAGIC)
 
 
-def decode_ref(value: object, flow_id: str, step_id: str, keys: Keys = UNSIGNED) -> Ref:
+def decode_ref(value: object, step: StepId, keys: Keys = UNSIGNED) -> Ref:
     """Read what Bytewax kept for a key group.
 
     :arg value: What Bytewax gives a logic to resume from.
 
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
+    :arg step: Step.
 
     :arg keys: One of them signed it.
 
@@ -103,7 +99,7 @@ def decode_ref(value: object, flow_id: str, step_id: str, keys: Keys = UNSIGNED)
     """
     if not isinstance(value, bytes) or not is_ref(value):
         msg = (
-            f"step {step_id!r} is to resume from a value of type {type(value).__qualname__}, expected a ref: "
+            f"step {step.step_id!r} is to resume from a value of type {type(value).__qualname__}, expected a ref: "
             "this looks like a row of plain Bytewax. Start with an empty recovery directory, or run this flow without "
             "bytewax_state"
         )
@@ -111,32 +107,32 @@ def decode_ref(value: object, flow_id: str, step_id: str, keys: Keys = UNSIGNED)
     found = value[len(MAGIC)] if len(value) > len(MAGIC) else 0
     if found > FORMAT:
         msg = (
-            f"a ref of step {step_id!r} has format {found}, and this version of bytewax_state reads formats up to "
+            f"a ref of step {step.step_id!r} has format {found}, and this version of bytewax_state reads formats up to "
             f"{FORMAT}; upgrade bytewax_state, or resume from an older copy of the recovery directory"
         )
         raise IncompatibleError(msg)
-    ref = _parse(value, flow_id, step_id, keys)
+    ref = _parse(value, step, keys)
     if ref is None:
-        unsigned = keys.sign and _parse(value, flow_id, step_id, UNSIGNED) is not None
+        unsigned = keys.sign and _parse(value, step, UNSIGNED) is not None
         why = _UNSIGNED if unsigned else _UNKNOWN if keys.sign else _SIGNED
-        msg = f"a ref of {len(value)} bytes that step {step_id!r} of flow {flow_id!r} is to resume from {why}"
+        msg = f"a ref of {len(value)} bytes that step {step.step_id!r} of flow {step.flow_id!r} is to resume from {why}"
         raise SnapshotCorruptError(msg)
     return ref
 
 
-def _parse(value: bytes, flow_id: str, step_id: str, keys: Keys) -> Ref | None:
+def _parse(value: bytes, step: StepId, keys: Keys) -> Ref | None:
     data, signature = value[:-_DIGEST], value[-_DIGEST:]
-    if len(data) < _HEAD.size or not keys.accept(_signed(data, flow_id, step_id), signature):
+    if len(data) < _HEAD.size or not keys.accept(_signed(data, step), signature):
         return None
     _, found, version, group, key_groups = _HEAD.unpack_from(data)
     store_id = data[_HEAD.size :].decode("ascii", "replace")
     sound = found == FORMAT and group < key_groups <= MAX_KEY_GROUPS and is_store_id(store_id)
-    signed = keys.sign and keys.strict.accept(_signed(data, flow_id, step_id), signature)
+    signed = keys.sign and keys.strict.accept(_signed(data, step), signature)
     return Ref(store_id, version, group, key_groups, signed) if sound else None
 
 
-def _signed(data: bytes, flow_id: str, step_id: str) -> bytes:
+def _signed(data: bytes, step: StepId) -> bytes:
     """Put a ref together with its flow and step, each with its length in front, so that they cannot be shifted."""
-    names = (name.encode("utf-8", "surrogatepass") for name in (flow_id, step_id))
+    names = (name.encode("utf-8", "surrogatepass") for name in (step.flow_id, step.step_id))
     context = b"".join(struct.pack(">I", len(name)) + name for name in names)
     return b"ref" + context + data

@@ -24,9 +24,10 @@ from bytewax_state import metrics
 from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError, StorageError
 from bytewax_state.keygroups import HASH, NAMES_ID, group_range
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.layout import frozen_dir, manifest_name, step_prefix
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, check_compatible, name_of
-from bytewax_state.snapshot.publish import Origin, claim
+from bytewax_state.snapshot.origin import Origin
+from bytewax_state.snapshot.publish import claim
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.storage.local import hash_file, local_disk
 from bytewax_state.storage.storage import Storage
@@ -80,14 +81,12 @@ def serves(manifest: Manifest, ref: Ref) -> bool:
     return manifest.version == ref.version or (manifest.version > ref.version and changed <= ref.version)
 
 
-def find(catalog: Catalog, flow_id: str, step_id: str, refs: Iterable[Ref]) -> list[Source]:
+def find(catalog: Catalog, step: StepId, refs: Iterable[Ref]) -> list[Source]:
     """Find manifests that together serve all refs.
 
     :arg catalog: Where they are.
 
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
+    :arg step: Step.
 
     :arg refs: One for every key group of this worker.
 
@@ -106,21 +105,21 @@ def find(catalog: Catalog, flow_id: str, step_id: str, refs: Iterable[Ref]) -> l
     sources = [
         source
         for store_id, wanted in sorted(stores.items())
-        for source in _serve(catalog, flow_id, step_id, store_id, wanted)
+        for source in _serve(catalog, StoreId(step, store_id), wanted)
     ]
     return sorted(sources, key=lambda source: -len(source.groups))
 
 
-def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]) -> Iterator[Source]:
+def _serve(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iterator[Source]:
     # One run wrote all of a store. So nobody can put something unsigned in the place of what it signed, even while that
     # is accepted from those before it.
     catalog = catalog.strict() if any(ref.signed for ref in wanted) else catalog
     left = list(wanted)
     seen: list[int] = []
     unread: SnapshotError | None = None
-    for version, is_enough in _candidates(catalog, flow_id, step_id, store_id, wanted):
+    for version, is_enough in _candidates(catalog, store, wanted):
         try:
-            manifest = catalog.read(manifest_name(flow_id, step_id, store_id, version))
+            manifest = catalog.read(store.manifest(version))
         except FileNotFoundError:
             continue
         except SnapshotError as ex:
@@ -137,52 +136,50 @@ def _serve(catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: 
                 logger.warning("%s; all that is needed is in other versions too", unread)
             return
     if unread is not None:
-        msg = f"{unread}{_elsewhere(catalog, flow_id, step_id, store_id, '')}"
+        msg = f"{unread}{_elsewhere(catalog, store, '')}"
         raise type(unread)(msg) from unread
-    raise _missing(catalog, step_id, left[0], seen)
+    raise _missing(catalog, store, left[0], seen)
 
 
-def _candidates(
-    catalog: Catalog, flow_id: str, step_id: str, store_id: str, wanted: Sequence[Ref]
-) -> Iterator[tuple[int, Callable[[int], bool]]]:
+def _candidates(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iterator[tuple[int, Callable[[int], bool]]]:
     """Yield versions, the likeliest first, and tell of how many refs one has to serve some to be taken.
 
     The newest is best where it serves all: whoever still runs with that store deletes it last, and its files are the
     likeliest to be on the local disk. Where it does not, as its epoch did not commit, the exact ones are.
     """
     exact = sorted({ref.version for ref in wanted}, reverse=True)
-    there = [version for version in reversed(catalog.versions(flow_id, step_id, store_id)) if version >= exact[-1]]
+    there = [version for version in reversed(catalog.versions(store)) if version >= exact[-1]]
     for version in there[:1]:
         yield version, lambda served: served == len(wanted)
     for version in dict.fromkeys([*exact, *there]):
         yield version, lambda served: True
 
 
-def _elsewhere(catalog: Catalog, flow_id: str, step_id: str, store_id: str, path: str) -> str:
+def _elsewhere(catalog: Catalog, store: StoreId, path: str) -> str:
     """Say which versions of a store could serve an earlier epoch, when a file of one of them, or a manifest, is bad."""
     sound: dict[int, int] = {}
     with suppress(StorageError):
-        for version in catalog.versions(flow_id, step_id, store_id):
+        for version in catalog.versions(store):
             with suppress(FileNotFoundError, SnapshotError):
-                manifest = catalog.read(manifest_name(flow_id, step_id, store_id, version))
+                manifest = catalog.read(store.manifest(version))
                 if version != CLAIM and all(entry.path != path for entry in manifest.files):
                     sound[version] = manifest.epoch
     if not sound:
         return ""
     versions, epochs = (", ".join(map(str, numbers)) for numbers in (sound, sorted(set(sound.values()))))
     return (
-        f". Of the store {store_id!r}, versions {versions} do not need it: a copy of the recovery directory as it was "
-        f"after one of the epochs {epochs} can be resumed from"
+        f". Of the store {store.store_id!r}, versions {versions} do not need it: a copy of the recovery directory as "
+        f"it was after one of the epochs {epochs} can be resumed from"
     )
 
 
-def _missing(catalog: Catalog, step_id: str, ref: Ref, seen: Sequence[int]) -> SnapshotMissingError:
+def _missing(catalog: Catalog, store: StoreId, ref: Ref, seen: Sequence[int]) -> SnapshotMissingError:
     there = f"versions {sorted(set(seen))}, none of which holds that" if seen else "no manifest of that store"
     msg = (
-        f"the state of key group {ref.group} of step {step_id!r} is gone: it is in version {ref.version} of store "
-        f"{ref.store_id!r}, and {catalog.storage.url} has {there}. Check BYTEWAX_STATE_URI, or bring back an older "
-        "copy of the recovery directory together with its snapshots; to start without the state, use an empty recovery "
-        "directory"
+        f"the state of key group {ref.group} of step {store.step.step_id!r} is gone: it is in version {ref.version} of "
+        f"store {store.store_id!r}, and {catalog.storage.url} has {there}. Check BYTEWAX_STATE_URI, or bring back an "
+        "older copy of the recovery directory together with its snapshots; to start without the state, use an empty "
+        "recovery directory"
     )
     return SnapshotMissingError(msg)
 
@@ -201,7 +198,7 @@ def restore(
 
     :arg catalog: Where the snapshots are.
 
-    :arg root: Local folder of all stores, in which frozen images may still lie.
+    :arg root: Local folder of all flows, in which frozen images may still lie.
 
     :arg live: Folder of the new table; made here.
 
@@ -225,7 +222,7 @@ def restore(
 
     """
     began = time.perf_counter()
-    sources = find(catalog, origin.flow_id, origin.step_id, refs)
+    sources = find(catalog, origin.store.step, refs)
     base, *others = sources
     origin = _descend(origin, [source.manifest for source in sources], at)
     _claim(catalog, origin, sources, at)
@@ -271,8 +268,8 @@ def _claim(catalog: Catalog, origin: Origin, sources: Sequence[Source], at: date
     for name in (name_of(source.manifest) for source in sources):
         if catalog.storage.size(name) is None:
             msg = (
-                f"{catalog.storage.url}/{name} was deleted while step {origin.step_id!r} was about to be restored from "
-                "it: another run of this flow is under way, or the recovery directory is older than "
+                f"{catalog.storage.url}/{name} was deleted while step {origin.store.step.step_id!r} was about to be "
+                "restored from it: another run of this flow is under way, or the recovery directory is older than "
                 "BYTEWAX_STATE_RETAIN_FOR; end the other run, and start again"
             )
             raise SnapshotMissingError(msg)
@@ -283,7 +280,7 @@ def bring(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, thread
 
     :arg catalog: Where they are.
 
-    :arg root: Local folder of all stores: a file that a frozen image of this version still has, and that is sound, is
+    :arg root: Local folder of all flows: a file that a frozen image of this version still has, and that is sound, is
         linked in place of fetched.
 
     :arg manifest: Which files.
@@ -302,7 +299,7 @@ def bring(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, thread
 
     """
     folder.mkdir(parents=True)
-    frozen = frozen_dir(root, manifest.flow_id, manifest.step_id, manifest.store_id, manifest.version)
+    frozen = manifest.store.frozen(root, manifest.version)
     with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-fetch") as pool:
         parts = list(pool.map(lambda entry: _bring(catalog, manifest, frozen, entry, folder), manifest.files))
     for name, data in manifest.inline.items():
@@ -312,8 +309,7 @@ def bring(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, thread
 
 def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry, folder: Path) -> Fetched:
     storage, target = catalog.storage, folder / entry.local
-    at = manifest.flow_id, manifest.step_id, manifest.store_id, entry.path
-    name = f"{step_prefix(manifest.flow_id, manifest.step_id)}/{entry.path}"
+    name = f"{manifest.store.step.prefix}/{entry.path}"
     # A linked file is inherited too, so it has to be in the storage all the same.
     if storage.size(name) == entry.size and _link(frozen / entry.local, entry, target):
         return Fetched(linked_bytes=entry.size)
@@ -323,7 +319,7 @@ def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry,
         msg = (
             f"{storage.url}/{name} is gone, which version {manifest.version} of store {manifest.store_id!r} of step "
             f"{manifest.step_id!r} needs; bring it back{_copy(frozen / entry.local, entry)}, or resume from an older "
-            f"copy of the recovery directory{_elsewhere(catalog, *at)}"
+            f"copy of the recovery directory{_elsewhere(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotMissingError(msg) from ex
     if size != entry.size or digest != entry.sha256:
@@ -331,7 +327,7 @@ def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry,
         msg = (
             f"{storage.url}/{name} is damaged: found {size} bytes with SHA-256 {digest}, expected {entry.size} bytes "
             f"with {entry.sha256}; bring back a sound copy{_copy(frozen / entry.local, entry)}, or resume from an "
-            f"older copy of the recovery directory{_elsewhere(catalog, *at)}"
+            f"older copy of the recovery directory{_elsewhere(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotCorruptError(msg)
     return Fetched(fetched_bytes=size)

@@ -22,7 +22,7 @@ from itertools import islice
 
 from bytewax_state.errors import StorageError
 from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
-from bytewax_state.snapshot.layout import manifest_name, step_prefix
+from bytewax_state.snapshot.layout import StoreId
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
 
 logger = logging.getLogger("bytewax_state")
@@ -211,7 +211,7 @@ class Collector:
     def __init__(
         self,
         catalog: Catalog,
-        names: tuple[str, str, str],
+        store: StoreId,
         policy: Policy,
         now: Callable[[], datetime],
         elders: Iterable[str] = (),
@@ -221,7 +221,7 @@ class Collector:
 
         :arg catalog: Where.
 
-        :arg names: Flow, step and store.
+        :arg store: The store.
 
         :arg policy: How long what is no longer needed stays.
 
@@ -234,8 +234,7 @@ class Collector:
 
         """
         self._catalog = catalog
-        self._names = names
-        self._prefix = step_prefix(*names[:2])
+        self._step = store.step
         self._policy = policy
         self._now = now
         self._elders = frozenset(elders)
@@ -285,7 +284,7 @@ class Collector:
                 return self._finish(own, self._doomed, now)
         except StorageError as ex:
             # What is left over costs space and nothing else; a later round finds it again.
-            self._stop(f"old snapshots of step {self._names[1]!r} could not be deleted: {ex}", now)
+            self._stop(f"old snapshots of step {self._step.step_id!r} could not be deleted: {ex}", now)
         return own.ancestors
 
     def _begin(self, own: Manifest, now: datetime) -> None:
@@ -297,9 +296,9 @@ class Collector:
         committed = self._passed(self._committed_at, now)
         going = going.union(died_early(step, own) if committed else orphaned(step, own, going))
         stores = sorted(going & step.stores.keys())
-        names = [(store_id, version) for store_id in stores for version in step.stores[store_id].versions]
-        names += [(own.store_id, version) for version in old]
-        self._delete(manifest_name(*self._names[:2], *name) for name in names)
+        versions = [(store_id, version) for store_id in stores for version in step.stores[store_id].versions]
+        versions += [(own.store_id, version) for version in old]
+        self._delete(StoreId(self._step, store_id).manifest(version) for store_id, version in versions)
         # Not before: what could not be deleted is found again.
         self._past = [one for one in self._past if one.version not in old]
         self._doomed, self._due = going, self._now() + self._policy.grace
@@ -311,7 +310,7 @@ class Collector:
             return own.ancestors
         dead = doomed.intersection({*own.ancestors, *died_early(step, own)})
         paths = unnamed(step, sorted({own.store_id, *dead}), self._remembered())
-        self._catalog.storage.delete([f"{self._prefix}/{path}" for path in paths])
+        self._catalog.storage.delete([f"{self._step.prefix}/{path}" for path in paths])
         self._settled = dead.intersection(own.ancestors)
         inherited = {entry.path.partition("/")[0] for entry in own.files}
         return tuple(one for one in own.ancestors if one in inherited or not _is_gone(step, one, paths))
@@ -336,15 +335,15 @@ class Collector:
 
     def _look(self, own: Manifest, now: datetime) -> StepCatalog | None:
         """List the step again; `None` if this is no time to delete anything."""
-        step = self._catalog.step(self._prefix, brief=True)
+        step = self._catalog.step(self._step.prefix, brief=True)
         doubt = step.doubt()
         if doubt is not None:
-            self._stop(f"old snapshots of step {self._names[1]!r} stay, as {doubt}", now)
+            self._stop(f"old snapshots of step {self._step.step_id!r} stay, as {doubt}", now)
             return None
         newer = heir(step, own, now - self._policy.retain_for - self._policy.grace)
         if newer is not None:
             self._stop(
-                f"store {own.store_id} of step {self._names[1]!r} was taken over by {newer}: another run resumed "
+                f"store {own.store_id} of step {self._step.step_id!r} was taken over by {newer}: another run resumed "
                 "from this one, or from where it began, so that it deletes nothing any more; end the one that was not "
                 "meant to go on",
                 now,

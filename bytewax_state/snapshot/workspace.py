@@ -10,7 +10,7 @@ from contextlib import suppress
 from pathlib import Path
 
 from bytewax_state.errors import ConflictError, StorageError
-from bytewax_state.snapshot.layout import frozen_dir, live_dir, local_stores, local_workers, lock_path, store_dir
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.lock import FileLock
 from bytewax_state.storage.local import link, local_disk
 
@@ -27,19 +27,13 @@ NEED = (
 class Workspace:
     """The local folder of one store, locked for one step and worker index."""
 
-    def __init__(
-        self, root: Path, flow_id: str, step_id: str, store_id: str, worker_index: int, worker_count: int
-    ) -> None:
+    def __init__(self, root: Path, store: StoreId, worker_index: int, worker_count: int) -> None:
         """Lock it, and throw away what dead executions left, but for their frozen images: those of this worker index,
         and of indices that there are no workers for any more.
 
-        :arg root: Local folder of all stores.
+        :arg root: Local folder of all flows.
 
-        :arg flow_id: Flow.
-
-        :arg step_id: Full id of the core step.
-
-        :arg store_id: The store.
+        :arg store: The store.
 
         :arg worker_index: Index of the worker; one run at a time may use it.
 
@@ -51,12 +45,11 @@ class Workspace:
 
         """
         self.root = root
-        self.live = live_dir(root, flow_id, step_id, store_id)
-        self._names = (flow_id, step_id)
-        self._store_id = store_id
+        self.live = store.live(root)
+        self._store = store
         self._index = worker_index
         self._count = worker_count
-        self._lock = FileLock(lock_path(root, flow_id, step_id, worker_index))
+        self._lock = FileLock(store.step.lock(root, worker_index))
         try:
             with local_disk(root):
                 for other in self._others(worker_index):
@@ -88,7 +81,7 @@ class Workspace:
         :raises StorageError: If that cannot be made.
 
         """
-        path = frozen_dir(self.root, *self._names, self._store_id, version)
+        path = self._store.frozen(self.root, version)
         with local_disk(path.parent):
             path.parent.mkdir(parents=True, exist_ok=True)
         return path
@@ -120,18 +113,18 @@ class Workspace:
 
     def _others(self, worker_index: int) -> list[Path]:
         """Name the folders of other stores that a worker index made."""
-        stores = local_stores(self.root, *self._names, worker_index)
-        return [store_dir(self.root, *self._names, one) for one in stores if one != self._store_id]
+        stores = self._store.step.local_stores(self.root, worker_index)
+        return [store.folder(self.root) for store in stores if store != self._store]
 
     def _abandon(self, clear: Callable[[Path], None]) -> None:
         """Clear what indices left that there are no workers for any more; each is the business of one worker."""
-        for index in local_workers(self.root, *self._names):
+        for index in self._store.step.local_workers(self.root):
             if index >= self._count and index % self._count == self._index:
                 with suppress(ConflictError, StorageError):  # a run with more workers is still there
                     self._clear(index, clear)
 
     def _clear(self, worker_index: int, clear: Callable[[Path], None]) -> None:
-        lock = FileLock(lock_path(self.root, *self._names, worker_index))
+        lock = FileLock(self._store.step.lock(self.root, worker_index))
         try:
             for other in self._others(worker_index):
                 clear(other)
@@ -141,14 +134,12 @@ class Workspace:
             lock.release()
 
 
-def check_free(root: Path, flow_id: str, step_id: str, worker_index: int) -> None:
+def check_free(root: Path, step: StepId, worker_index: int) -> None:
     """Refuse to begin beside another run, before Bytewax notes the new execution in the recovery directory.
 
-    :arg root: Local folder of all stores.
+    :arg root: Local folder of all flows.
 
-    :arg flow_id: Flow.
-
-    :arg step_id: Full id of the core step.
+    :arg step: Step.
 
     :arg worker_index: Index of the worker.
 
@@ -157,7 +148,7 @@ def check_free(root: Path, flow_id: str, step_id: str, worker_index: int) -> Non
     :raises StorageError: If that cannot be told.
 
     """
-    path = lock_path(root, flow_id, step_id, worker_index)
+    path = step.lock(root, worker_index)
     if path.exists():
         FileLock(path).release()
 

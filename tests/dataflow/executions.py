@@ -10,12 +10,13 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state import Settings
+from bytewax_state.snapshot.layout import StepId
 from bytewax_state.storage.storage import Storage
 from bytewax_state.storage.uri import open_storage
 from tests import driver
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
-IDS = ("flow", "flow.s")
+STEP = StepId("flow", "flow.s")
 
 _seconds = count(3600)
 
@@ -43,7 +44,7 @@ class Execution(driver.Execution):
         key: str | None,
         ref: bytes | None = None,
         at: datetime = NOW,
-        ids: tuple[str, str] = IDS,
+        step: StepId = STEP,
         storage: Callable[[int], Storage] | None = None,
         **settings: Any,
     ) -> None:
@@ -58,7 +59,7 @@ class Execution(driver.Execution):
         )
         refs = {} if ref is None else {0: ref}
         token = lambda count: b"\1" * count  # noqa: E731
-        super().__init__(ids, chosen, Keep, refs=refs, now=lambda: at, token=token, storage=storage)
+        super().__init__(step, chosen, Keep, refs=refs, now=lambda: at, token=token, storage=storage)
         self.open()
 
     def put(self, value: object, epoch: int = 0) -> bytes:

@@ -15,12 +15,13 @@ from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMi
 from bytewax_state.signing import DIGEST, UNSIGNED, Keys, read_keys
 from bytewax_state.snapshot import retention
 from bytewax_state.snapshot.envelope import seal
-from bytewax_state.snapshot.layout import step_prefix
+from bytewax_state.snapshot.layout import StepId
 from bytewax_state.snapshot.manifest import Manifest, decode, encode
 from bytewax_state.snapshot.ref import decode_ref
-from tests.dataflow.executions import IDS, NOW, Execution, names, resume, storage, write
+from tests.dataflow.executions import NOW, STEP, Execution, names, resume, storage, write
 from tests.faults import FaultyStorage
 
+TWIN = StepId("flow", "flow.t")
 KEY, OTHER = "key-of-the-job-under-attack", "key-of-whoever-attacks-it"
 BACKENDS = ("heap", "rocksdb")
 
@@ -168,8 +169,8 @@ def test_a_manifest_that_was_changed_is_refused(what: str, victim: Path) -> None
 @pytest.mark.parametrize(
     "other",
     [
-        {"ids": ("flow", "flow.t")},
-        {"ids": ("other", "flow.s")},
+        {"step": TWIN},
+        {"step": StepId("other", "flow.s")},
         {"at": NOW - timedelta(hours=1)},
     ],
     ids=["step", "flow", "store"],
@@ -221,15 +222,15 @@ def test_a_manifest_that_lies_about_changes_nothing(
 
 def reseal(ref: bytes, **changes: Any) -> bytes:
     """Make a ref with a digest that matches, as anybody can without a key."""
-    return replace(decode_ref(ref, *IDS, read_keys(KEY)), **changes).encode(*IDS)
+    return replace(decode_ref(ref, STEP, read_keys(KEY)), **changes).encode(STEP)
 
 
 FORGED: dict[str, Callable[[bytes], bytes]] = {
     "unsigned": reseal,
     "another version": lambda ref: reseal(ref, version=1),
-    "signed with another key": lambda ref: decode_ref(ref, *IDS, read_keys(KEY)).encode(*IDS, read_keys(OTHER)),
+    "signed with another key": lambda ref: decode_ref(ref, STEP, read_keys(KEY)).encode(STEP, read_keys(OTHER)),
     "with the signature of before": lambda ref: reseal(ref, version=1)[:-8] + ref[-8:],
-    "of another step": lambda ref: decode_ref(ref, *IDS, read_keys(KEY)).encode("flow", "flow.t", read_keys(KEY)),
+    "of another step": lambda ref: decode_ref(ref, STEP, read_keys(KEY)).encode(TWIN, read_keys(KEY)),
     "without a signature": lambda ref: ref[:-8],
 }
 
@@ -293,11 +294,11 @@ def test_no_local_name_leads_out_of_the_table(field: str, local: str, victim: Pa
 def test_a_restore_reads_within_its_step_only(victim: Path) -> None:
     """Whatever else lies in the storage."""
     (ref,) = write(victim, KEY, "good")
-    write(victim, KEY, "other", ids=("flow", "flow.t"))
+    write(victim, KEY, "other", step=TWIN)
     spy = FaultyStorage(storage(victim), ())
     resume(victim, KEY, ref, storage=lambda index: spy)
     assert len(spy.calls) > 3
-    assert {name.partition("/2026")[0] for _, name in spy.calls} == {step_prefix(*IDS)}
+    assert {name.partition("/2026")[0] for _, name in spy.calls} == {STEP.prefix}
 
 
 def _signed(manifest: Manifest, keys: Keys, **changes: object) -> bytes:

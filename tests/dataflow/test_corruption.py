@@ -19,9 +19,8 @@ from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError, Usa
 from bytewax_state.recovery.partitions import read_refs
 from bytewax_state.recovery.preflight import read
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.layout import step_prefix
 from bytewax_state.snapshot.ref import MAGIC
-from tests.dataflow.executions import IDS, Execution, names, resume, storage
+from tests.dataflow.executions import STEP, Execution, names, resume, storage
 from tests.dataflow.flows import ITEMS, flow_of
 from tests.faults import flipped
 
@@ -90,7 +89,7 @@ def test_what_cannot_be_read_keeps_nobody_alive(refs: list[bytes], tmp_path: Pat
     """A traceback would hold the worker that looked, with its lock, so that the next run in this process fails."""
     assert refs
     spoil(tmp_path, names(tmp_path, ".manifest")[1])
-    ((name, why),) = Catalog(storage(tmp_path)).step(step_prefix(*IDS)).unreadable.items()
+    ((name, why),) = Catalog(storage(tmp_path)).step(STEP.prefix).unreadable.items()
     assert name in str(why)
     assert (type(why), why.__traceback__, why.__context__) == (SnapshotCorruptError, None, None)
 

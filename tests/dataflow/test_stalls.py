@@ -13,7 +13,7 @@ import pytest
 from bytewax_state import Settings
 from bytewax_state.keygroups import group_of
 from bytewax_state.snapshot.retention import GRACE
-from tests.dataflow.executions import IDS, NOW, Keep, storage
+from tests.dataflow.executions import NOW, STEP, Keep, storage
 from tests.driver import Execution, Refs
 from tests.faults import StaleStorage
 
@@ -61,7 +61,7 @@ class World:
 
     def begin(self, workers: int, refs: Refs | None = None, host: str = "work") -> Execution:
         run = Execution(
-            IDS,
+            STEP,
             Settings(dir=self._folder / host, **self._settings),
             Keep,
             workers,

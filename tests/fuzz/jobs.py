@@ -27,7 +27,7 @@ from bytewax_state.keygroups import group_of, names
 from bytewax_state.recovery.partitions import read_refs
 from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.layout import parse_manifest_name, step_prefix
+from bytewax_state.snapshot.layout import StepId, parse_manifest_name
 from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.ref import decode_ref
 from bytewax_state.snapshot.restore import find
@@ -35,7 +35,7 @@ from bytewax_state.storage.uri import open_storage
 
 FLOW = "flow"
 STEP = "flow.tally"
-PREFIX = step_prefix(FLOW, STEP)
+ID = StepId(FLOW, STEP)
 GROUPS = 8
 ROUTES = {name: group for group, name in enumerate(names(GROUPS))}
 ALL, EVEN = tuple(range(GROUPS)), tuple(range(0, GROUPS, 2))
@@ -232,7 +232,7 @@ def _job(folder: Path, settings: Settings) -> Job:
     refs = read_refs([folder / "recovery"])
     rows: dict[int, list[Row]] = defaultdict(list)
     for row in sorted(refs.rows, key=lambda row: row.epoch):
-        group = decode_ref(row.value, FLOW, STEP, keys_of(settings)).group
+        group = decode_ref(row.value, ID, keys_of(settings)).group
         assert ROUTES[row.route] == group
         rows[group].append(Row(row.epoch, row.value))
     return Job(
@@ -272,7 +272,7 @@ def stock(job: Job) -> Stock:
 
     """
     catalog = Catalog(open_storage(str(job.snapshots), {}, 2), keys_of(job.settings("none", job.work)))
-    objects = catalog.storage.list(PREFIX)
+    objects = catalog.storage.list(ID.prefix)
     manifests = [name for name in objects if (at := parse_manifest_name(name)) and at.version]
     local = sorted(path.relative_to(job.work).as_posix() for path in job.work.rglob("frozen/*/*"))
     groups = [str(group) for group in ALL]
@@ -294,8 +294,8 @@ def stock(job: Job) -> Stock:
 
 def _needed(job: Job, catalog: Catalog, before: int, groups: tuple[int, ...]) -> frozenset[str]:
     keys = keys_of(job.settings("none", job.work))
-    refs = [decode_ref(row.value, FLOW, STEP, keys) for row in job.refs(groups, before).values()]
+    refs = [decode_ref(row.value, ID, keys) for row in job.refs(groups, before).values()]
     found: set[str] = set()
-    for source in find(catalog, FLOW, STEP, refs):
-        found |= {name_of(source.manifest), *(f"{PREFIX}/{entry.path}" for entry in source.manifest.files)}
+    for source in find(catalog, ID, refs):
+        found |= {name_of(source.manifest), *(f"{ID.prefix}/{entry.path}" for entry in source.manifest.files)}
     return frozenset(found)

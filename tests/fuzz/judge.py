@@ -25,7 +25,7 @@ from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.ref import is_ref
 from tests.fuzz import commands
 from tests.fuzz.damage import Input, altered
-from tests.fuzz.jobs import PREFIX, STEP, Job, Row, Stock
+from tests.fuzz.jobs import ID, STEP, Job, Row, Stock
 from tests.fuzz.worlds import Changes, World, link_tree, read_all, restore
 
 
@@ -120,7 +120,7 @@ class Judge:
     def _misread(self, changed: Changes) -> Iterator[str]:
         """See that what is damaged is named, and that the rest is there."""
         try:
-            step = self._world.catalog().step(PREFIX)
+            step = self._world.catalog().step(ID.prefix)
         except Exception:
             yield f"the catalog cannot be read: {traceback.format_exc()}"
             return

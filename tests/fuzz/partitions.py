@@ -20,7 +20,7 @@ from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from tests.fuzz import commands
 from tests.fuzz.damage import Input, altered
-from tests.fuzz.jobs import FLOW, ROUTES, STEP, Job
+from tests.fuzz.jobs import FLOW, ID, ROUTES, STEP, Job
 from tests.fuzz.judge import COMMANDS, Verdict
 
 _ROW = "step_id = ? AND state_key = ? AND snap_epoch = ?"
@@ -92,7 +92,7 @@ class Reader:
         return Verdict("wrong", findings=["rows that were dropped, or moved"])
 
     def _ref(self, value: bytes) -> Ref:
-        return decode_ref(value, FLOW, STEP, self._keys)
+        return decode_ref(value, ID, self._keys)
 
     def _damage_row(self, case: Input, recovery: Path) -> None:
         rng = random.Random(case.seed)

@@ -16,7 +16,7 @@ from bytewax_state.settings import keys_of
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.storage.uri import open_storage
 from tests.driver import Execution
-from tests.fuzz.jobs import FLOW, GROUPS, STEP, Answer, Job, Tally
+from tests.fuzz.jobs import GROUPS, ID, Answer, Job, Tally
 
 Changes = Mapping[str, bytes | None]
 """Name to new bytes; `None` deletes."""
@@ -93,7 +93,7 @@ def restore(job: Job, uri: str, root: Path, refs: Mapping[int, object], groups: 
 
     """
     workers = GROUPS // len(groups)
-    with closing(Execution((FLOW, STEP), job.settings(uri, root), Tally, workers, refs)) as run:
+    with closing(Execution(ID, job.settings(uri, root), Tally, workers, refs)) as run:
         run.load(0)
         run.hello(0)
         # A store that has its rows on disk asks them then when they want to be notified.

@@ -12,13 +12,13 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.layout import StepId
 from bytewax_state.storage.storage import Storage
 from bytewax_state.store.table import Table
 from tests import driver
 from tests.model.pilot import Pilot
 
-FLOW = "flow"
-STEP = "flow.step"
+STEP = StepId("flow", "flow.step")
 GROUPS = 8
 
 Content = dict[str, tuple[int, datetime | None]]
@@ -113,8 +113,7 @@ class Execution(driver.Execution):
             pilot.reach("store opens")
             return lambda: WatchedTable(table(), pilot)
 
-        ids = FLOW, STEP
-        super().__init__(ids, settings, Cell, workers, refs, epoch, now, token, storage, watch, pilot.around)
+        super().__init__(STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, pilot.around)
         self.workers = workers
         self.pilot = pilot
         self.began = now()

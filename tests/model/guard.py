@@ -20,16 +20,16 @@ from datetime import datetime, timedelta
 from bytewax_state.admin import invariants
 from bytewax_state.signing import Keys
 from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
-from bytewax_state.snapshot.layout import parse_manifest_name, step_prefix
+from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import serves
 from bytewax_state.snapshot.retention import GRACE
-from tests.model.execution import FLOW, STEP
+from tests.model.execution import STEP
 from tests.model.line import Line
 from tests.model.objects import Objects
 
-PREFIX = step_prefix(FLOW, STEP)
+PREFIX = STEP.prefix
 
 
 class Guard:

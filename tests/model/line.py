@@ -11,7 +11,7 @@ from pathlib import Path
 
 from bytewax_state.signing import Keys
 from bytewax_state.snapshot.ref import Ref, decode_ref
-from tests.model.execution import FLOW, GROUPS, STEP, Content, Execution, due_by, notified
+from tests.model.execution import GROUPS, STEP, Content, Execution, due_by, notified
 from tests.model.recovery import Recovery
 
 
@@ -29,7 +29,7 @@ class Epoch:
     def refs(self, keys: Keys) -> list[Ref]:
         """Decode what Bytewax would load."""
         if self._refs is None:
-            self._refs = [decode_ref(value, FLOW, STEP, keys) for value in self.recovery.load().values()]
+            self._refs = [decode_ref(value, STEP, keys) for value in self.recovery.load().values()]
         return self._refs
 
 
@@ -41,7 +41,7 @@ class Line:
     """Local disk of those who write to it."""
     epochs: dict[int, Epoch] = field(default_factory=dict)
     """By the epoch where Bytewax would resume, rising."""
-    recovery: Recovery = field(default_factory=lambda: Recovery(STEP, GROUPS))
+    recovery: Recovery = field(default_factory=lambda: Recovery(STEP.step_id, GROUPS))
     current: Content = field(default_factory=dict)
     """As the execution that runs has it."""
     execution: Execution | None = None

@@ -13,6 +13,7 @@ from bytewax.testing import TestingSource, cluster_main
 from bytewax_state import Settings, attach
 from bytewax_state.errors import UsageError
 from bytewax_state.recovery.partitions import RefRow, RefRows, read_refs
+from bytewax_state.snapshot.layout import StepId
 from bytewax_state.snapshot.ref import decode_ref
 from tests.dataflow.flows import ITEMS, flow_of
 
@@ -37,7 +38,7 @@ def run(folder: Path, items: list[Any], backup: timedelta = timedelta(0), worker
 def test_the_refs_of_all_partitions_are_read(tmp_path: Path) -> None:
     """Each key group has one that Bytewax would load."""
     refs = read_refs([run(tmp_path, ITEMS[:100])])
-    groups = [decode_ref(row.value, "flow", row.step_id).group for row in refs.loadable()]
+    groups = [decode_ref(row.value, StepId("flow", row.step_id)).group for row in refs.loadable()]
     assert sorted(groups) == list(range(8))
     assert {row.step_id for row in refs.rows} == {STEP}
     assert refs.flows() == ["flow"]
@@ -118,7 +119,7 @@ def test_rows_that_are_no_refs_are_passed_over(tmp_path: Path) -> None:
 
 
 def _store_of(row: RefRow) -> str:
-    return decode_ref(row.value, "flow", row.step_id).store_id
+    return decode_ref(row.value, StepId("flow", row.step_id)).store_id
 
 
 def _ask(part: Path, query: str) -> list[Any]:

@@ -10,10 +10,10 @@ import pytest
 from bytewax_state.errors import SnapshotCorruptError
 from bytewax_state.signing import UNSIGNED
 from bytewax_state.snapshot.envelope import FORMAT, MAGIC, MOST_BYTES
-from bytewax_state.snapshot.layout import manifest_name
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.manifest import decode
 
-NAME = manifest_name("flow", "flow.s", "20261124T081500123456Z-w001-ab12cd34", 7)
+NAME = StoreId(StepId("flow", "flow.s"), "20261124T081500123456Z-w001-ab12cd34").manifest(7)
 MIB = 1 << 20
 AT_MOST = 3 * MOST_BYTES
 """Bytes of memory: the body, the same while it grows, and as much for the values in it."""

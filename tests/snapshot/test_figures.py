@@ -36,7 +36,7 @@ def change(writer: Writer, model: Model, rng: Random) -> None:
 def manifest_of(writer: Writer, refs: list[Ref]) -> Manifest:
     (version,) = {ref.version for ref in refs}
     step = writer.catalog.step("flow/steps/flow.s")
-    return step.stores[writer.origin.store_id].manifests[version]
+    return step.stores[writer.origin.store.store_id].manifests[version]
 
 
 def check(manifest: Manifest, model: Model) -> None:
@@ -83,4 +83,4 @@ def test_figures_are_those_of_a_plain_model(seed: int, tmp_path: Path) -> None:
         for writer in writers:
             writer.close()
             if rng.random() < 0.3:
-                age(writer, [ref for ref in refs.values() if ref.store_id == writer.origin.store_id])
+                age(writer, [ref for ref in refs.values() if ref.store_id == writer.origin.store.store_id])

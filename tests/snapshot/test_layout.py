@@ -10,25 +10,19 @@ from hypothesis import strategies as st
 from bytewax_state.snapshot.layout import (
     LONGEST,
     ManifestName,
+    StepId,
+    StoreId,
     component,
-    file_name,
     file_path,
-    frozen_dir,
     is_store_id,
-    live_dir,
-    local_stores,
-    lock_path,
-    manifest_name,
     new_store_id,
     parse_file_path,
     parse_manifest_name,
-    step_prefix,
-    store_dir,
-    store_prefix,
 )
 
 NOW = datetime(2026, 11, 24, 8, 15, 0, 123456, tzinfo=timezone.utc)
 STORE = new_store_id(NOW, 0, b"\xab\x12\xcd\x34")
+OURS = StoreId(StepId("my flow", "my flow.sum"), STORE)
 ROOT = Path("work")
 
 ids = st.text() | st.text("./%=~ \\", max_size=4) | st.text(min_size=60).map(lambda text: text * 5)
@@ -71,26 +65,29 @@ def test_a_plain_id_is_its_own_name(name: str) -> None:
 
 def test_objects_are_where_the_tree_says() -> None:
     """As drawn in the layout."""
-    ours = ("my flow", "my flow.sum", STORE)
-    assert step_prefix(*ours[:2]) == "my%20flow/steps/my%20flow.sum"
-    assert store_prefix(*ours) == f"my%20flow/steps/my%20flow.sum/{STORE}"
-    assert manifest_name(*ours, 7) == f"my%20flow/steps/my%20flow.sum/{STORE}/000000000007.manifest"
-    assert file_name(*ours, "000008.sst") == f"my%20flow/steps/my%20flow.sum/{STORE}/files/000008.sst"
+    assert OURS.step.prefix == "my%20flow/steps/my%20flow.sum"
+    assert OURS.prefix == f"my%20flow/steps/my%20flow.sum/{STORE}"
+    assert OURS.manifest(7) == f"my%20flow/steps/my%20flow.sum/{STORE}/000000000007.manifest"
+    assert OURS.file("000008.sst") == f"my%20flow/steps/my%20flow.sum/{STORE}/files/000008.sst"
 
 
 def test_local_folders_are_where_the_tree_says() -> None:
     """As drawn in the layout."""
-    ours = (ROOT, "my flow", "my flow.sum")
-    assert live_dir(*ours, STORE) == ROOT / "my%20flow" / "my%20flow.sum" / STORE / "live"
-    assert frozen_dir(*ours, STORE, 7) == store_dir(*ours, STORE) / "frozen" / "000000000007"
-    assert lock_path(*ours, 12) == ROOT / "my%20flow" / "my%20flow.sum" / "worker-012.lock"
+    assert OURS.live(ROOT) == ROOT / "my%20flow" / "my%20flow.sum" / STORE / "live"
+    assert OURS.frozen(ROOT, 7) == OURS.folder(ROOT) / "frozen" / "000000000007"
+    assert OURS.step.lock(ROOT, 12) == ROOT / "my%20flow" / "my%20flow.sum" / "worker-012.lock"
 
 
-@given(ids, ids, st.integers(0, 2**63 - 1))
-def test_the_name_of_a_manifest_is_taken_apart(flow_id: str, step_id: str, version: int) -> None:
+def test_the_full_id_of_a_step_tells_its_flow() -> None:
+    """As recovery partitions hold nothing else."""
+    assert StepId.of("my flow.sum.stateful_batch") == StepId("my flow", "my flow.sum.stateful_batch")
+
+
+@given(st.builds(StepId, ids, ids), st.integers(0, 2**63 - 1))
+def test_the_name_of_a_manifest_is_taken_apart(step: StepId, version: int) -> None:
     """Whatever the ids are."""
-    name = manifest_name(flow_id, step_id, STORE, version)
-    assert parse_manifest_name(name) == ManifestName(component(flow_id), component(step_id), STORE, version)
+    name = StoreId(step, STORE).manifest(version)
+    assert parse_manifest_name(name) == ManifestName(component(step.flow_id), component(step.step_id), STORE, version)
 
 
 @pytest.mark.parametrize(
@@ -98,7 +95,7 @@ def test_the_name_of_a_manifest_is_taken_apart(flow_id: str, step_id: str, versi
     [
         "",
         "flow",
-        file_name("flow", "flow.s", STORE, "000008.sst"),
+        OURS.file("000008.sst"),
         f"flow/steps/flow.s/{STORE}/1.manifest",
         f"flow/steps/flow.s/{STORE}/0000000000001.manifest",
         f"flow/steps/flow.s/{STORE}/00000000000१.manifest",
@@ -116,7 +113,7 @@ def test_another_object_is_no_manifest(name: str) -> None:
 
 def test_names_of_manifests_sort_as_versions_do() -> None:
     """A list begins with the claim and ends with the newest."""
-    names = [manifest_name("flow", "flow.s", STORE, version) for version in (0, 1, 9, 10, 99_999, 100_000, 10**11)]
+    names = [OURS.manifest(version) for version in (0, 1, 9, 10, 99_999, 100_000, 10**11)]
     assert sorted(names) == names
 
 
@@ -164,10 +161,11 @@ def test_store_ids_sort_by_time(times: list[datetime], index: int, token: bytes)
 
 def test_local_stores_are_those_of_one_worker_index(tmp_path: Path) -> None:
     """Oldest first; what else lies there is none."""
-    ours = (tmp_path, "flow", "flow.s")
-    assert local_stores(*ours, 1) == []
-    made = [new_store_id(NOW + timedelta(days=day), index, bytes(4)) for day in (2, 1) for index in (0, 1, 10)]
-    for store_id in made:
-        live_dir(*ours, store_id).mkdir(parents=True)
-    lock_path(*ours, 1).touch()
-    assert local_stores(*ours, 1) == [made[4], made[1]]
+    step = OURS.step
+    assert step.local_stores(tmp_path, 1) == []
+    times = [(NOW + timedelta(days=day), index) for day in (2, 1) for index in (0, 1, 10)]
+    made = [StoreId(step, new_store_id(at, index, bytes(4))) for at, index in times]
+    for store in made:
+        store.live(tmp_path).mkdir(parents=True)
+    step.lock(tmp_path, 1).touch()
+    assert step.local_stores(tmp_path, 1) == [made[4], made[1]]

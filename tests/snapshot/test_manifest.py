@@ -17,7 +17,7 @@ from bytewax_state.errors import IncompatibleError, SnapshotCorruptError, Snapsh
 from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot import manifest as manifests
 from bytewax_state.snapshot.envelope import FORMAT, MAGIC
-from bytewax_state.snapshot.layout import manifest_name
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.manifest import (
     FileEntry,
     Manifest,
@@ -86,9 +86,9 @@ BYTES = encode(MANIFEST)
 HEAD = struct.Struct(">8sH")
 
 
-def decode(data: bytes, keys: Keys = UNSIGNED, **identity: Any) -> Manifest:
+def decode(data: bytes, keys: Keys = UNSIGNED, *, flow_id: str, step_id: str, store_id: str, version: int) -> Manifest:
     """Read what lies under the name that an identity gives."""
-    return manifests.decode(data, manifest_name(**identity), keys)
+    return manifests.decode(data, StoreId(StepId(flow_id, step_id), store_id).manifest(version), keys)
 
 
 def digest(data: bytes) -> bytes:

@@ -7,10 +7,12 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError, SnapshotError, UsageError
+from bytewax_state.snapshot.layout import StepId
 from bytewax_state.snapshot.ref import FORMAT, MAGIC, Ref, decode_ref, is_ref
 
+STEP = StepId("flow", "flow.sum")
 REF = Ref("20261124T081500123456Z-w000-ab12cd34", 7, 42, 128)
-DATA = REF.encode("flow", "flow.sum")
+DATA = REF.encode(STEP)
 HEX = (
     "42575352010000000000000007002a0080"  # magic, format, version, group, key groups
     "3230323631313234543038313530303132333435365a2d773030302d6162313263643334"
@@ -27,16 +29,16 @@ def refs(draw: st.DrawFn) -> Ref:
     return Ref(store_id, draw(st.integers(0, 2**63 - 1)), draw(st.integers(0, key_groups - 1)), key_groups)
 
 
-@given(refs(), st.text(), st.text())
-@example(REF, "", "")
-def test_a_ref_comes_back(ref: Ref, flow_id: str, step_id: str) -> None:
+@given(refs(), st.builds(StepId, st.text(), st.text()))
+@example(REF, StepId("", ""))
+def test_a_ref_comes_back(ref: Ref, step: StepId) -> None:
     """Whatever the ids."""
-    assert decode_ref(ref.encode(flow_id, step_id), flow_id, step_id) == ref
+    assert decode_ref(ref.encode(step), step) == ref
 
 
 def test_a_ref_of_format_1_is_still_read() -> None:
     """Recovery stores live longer than versions of this package."""
-    assert decode_ref(bytes.fromhex(HEX), "flow", "flow.sum") == REF
+    assert decode_ref(bytes.fromhex(HEX), STEP) == REF
 
 
 def test_a_ref_is_short() -> None:
@@ -51,35 +53,35 @@ def test_a_flipped_bit_is_found(at: int, bit: int) -> None:
     bad = bytearray(DATA)
     bad[at] ^= bit
     with pytest.raises(IncompatibleError if at == len(MAGIC) and bad[at] > FORMAT else SnapshotCorruptError):
-        decode_ref(bytes(bad), "flow", "flow.sum")
+        decode_ref(bytes(bad), STEP)
 
 
 @pytest.mark.parametrize("length", range(len(MAGIC), len(DATA)))
 def test_a_ref_that_was_cut_is_found(length: int) -> None:
     """However much of it is left."""
     with pytest.raises(SnapshotCorruptError):
-        decode_ref(DATA[:length], "flow", "flow.sum")
+        decode_ref(DATA[:length], STEP)
 
 
-@pytest.mark.parametrize("names", [("flow", "flow.max"), ("other", "flow.sum"), ("flowf", "low.sum")])
-def test_a_ref_of_another_step_is_refused(names: tuple[str, str]) -> None:
+@pytest.mark.parametrize("step", [StepId("flow", "flow.max"), StepId("other", "flow.sum"), StepId("flowf", "low.sum")])
+def test_a_ref_of_another_step_is_refused(step: StepId) -> None:
     """It would bring another step's state, without a word."""
-    with pytest.raises(SnapshotCorruptError, match=f"{names[1]!r} of flow {names[0]!r}.*another flow or step"):
-        decode_ref(DATA, *names)
+    with pytest.raises(SnapshotCorruptError, match=f"{step.step_id!r} of flow {step.flow_id!r}.*another flow or step"):
+        decode_ref(DATA, step)
 
 
 @pytest.mark.parametrize("ref", [Ref("../../etc", 7, 42, 128), Ref(REF.store_id, 7, 128, 128), Ref("", 7, 0, 4097)])
 def test_a_ref_that_breaks_a_rule_is_refused(ref: Ref) -> None:
     """Even with a digest that matches: the store's id becomes part of a path."""
     with pytest.raises(SnapshotError):
-        decode_ref(ref.encode("flow", "flow.sum"), "flow", "flow.sum")
+        decode_ref(ref.encode(STEP), STEP)
 
 
 def test_a_newer_format_is_named() -> None:
     """Rather than called damaged."""
     newer = DATA[: len(MAGIC)] + bytes((FORMAT + 1,)) + DATA[len(MAGIC) + 1 :]
     with pytest.raises(IncompatibleError, match=f"'flow.sum' has format {FORMAT + 1}.*up to {FORMAT}; upgrade"):
-        decode_ref(newer, "flow", "flow.sum")
+        decode_ref(newer, STEP)
 
 
 @pytest.mark.parametrize("value", [None, 7, "BWSR", [DATA], b"", b"BWS", pickle.dumps(DATA), bytearray(DATA)])
@@ -87,7 +89,7 @@ def test_a_row_of_plain_bytewax_is_no_ref(value: object) -> None:
     """What the user kept is not shown; the step and the ways out are."""
     assert not is_ref(value)
     with pytest.raises(UsageError, match=r"'flow\.sum'.*plain Bytewax.*empty recovery directory"):
-        decode_ref(value, "flow", "flow.sum")
+        decode_ref(value, STEP)
 
 
 @pytest.mark.parametrize("value", [DATA, MAGIC, DATA[:-1], MAGIC + b"\xff"])

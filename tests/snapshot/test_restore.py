@@ -12,8 +12,9 @@ from bytewax_state.errors import ConflictError, SnapshotError, SnapshotMissingEr
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.history import History
-from bytewax_state.snapshot.layout import manifest_name
-from bytewax_state.snapshot.publish import Origin, claim, plan
+from bytewax_state.snapshot.layout import StepId, StoreId
+from bytewax_state.snapshot.origin import Origin
+from bytewax_state.snapshot.publish import claim, plan
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import Restored, find, restore
 from bytewax_state.snapshot.workspace import Workspace
@@ -27,6 +28,7 @@ from tests.faults import FaultyStorage
 pytestmark = pytest.mark.disk
 
 NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
+STEP = StepId("flow", "flow.s")
 GROUPS = 8
 MEMORY = Memory.of(8 << 20)
 
@@ -38,9 +40,7 @@ class Writer:
         self.storage: Storage = open_storage(str(folder / "snapshots"), {}, 4)
         self.catalog = Catalog(self.storage)
         self.origin = Origin(
-            flow_id="flow",
-            step_id="flow.s",
-            store_id=f"{len(os.listdir(folder)):04}-w{index:03}-{os.urandom(4).hex()}",
+            store=StoreId(STEP, f"{len(os.listdir(folder)):04}-w{index:03}-{os.urandom(4).hex()}"),
             key_groups=GROUPS,
             codec="pickle",
             backend="heap",
@@ -50,7 +50,7 @@ class Writer:
         )
         (folder / f"execution-{os.urandom(4).hex()}").mkdir()
         self.settings = Settings(dir=folder / "work", retain_snapshots=keep, retain_for=timedelta(0))
-        self.space = Workspace(self.settings.dir, "flow", "flow.s", self.origin.store_id, index, 2)
+        self.space = Workspace(self.settings.dir, self.origin.store, index, 2)
         self.refs = {ref.group: ref for ref in refs}
         self.done: Restored | None = None
         if refs:
@@ -78,7 +78,7 @@ class Writer:
 
     def publish(self) -> list[Ref]:
         self.history.add(self.store, epoch=1)
-        return [Ref(self.origin.store_id, self.store.version, group, GROUPS) for group in self.parts]
+        return [Ref(self.origin.store.store_id, self.store.version, group, GROUPS) for group in self.parts]
 
     def contents(self) -> dict[int, dict[str, object]]:
         return {group: contents(part) for group, part in self.parts.items()}
@@ -115,7 +115,7 @@ def test_a_group_that_did_not_change_is_served_by_a_later_manifest(writers: list
     old = first.publish()
     first.put(1, "b", 2)
     new = first.publish()
-    first.storage.delete([manifest_name("flow", "flow.s", first.origin.store_id, 1)])
+    first.storage.delete([first.origin.store.manifest(1)])
     again = begin(writers, tmp_path, refs=[old[0], new[1]])
     assert again.contents() == {0: {"a": 1}, 1: {"b": 2}}
 
@@ -128,9 +128,9 @@ def test_a_group_that_changed_is_not_served_by_a_later_manifest(writers: list[Wr
     old = first.publish()
     first.put(0, "a", 2)
     first.publish()
-    first.storage.delete([manifest_name("flow", "flow.s", first.origin.store_id, 1)])
+    first.storage.delete([first.origin.store.manifest(1)])
     with pytest.raises(SnapshotMissingError, match=r"version 1 .*versions \[2\]"):
-        find(first.catalog, "flow", "flow.s", old)
+        find(first.catalog, STEP, old)
 
 
 def test_the_newest_manifest_is_preferred_where_it_serves_all(writers: list[Writer], tmp_path: Path) -> None:
@@ -143,11 +143,11 @@ def test_the_newest_manifest_is_preferred_where_it_serves_all(writers: list[Writ
     for number in range(2, 5):
         first.put(1, "b", number)
         new = first.publish()
-    (source,) = find(first.catalog, "flow", "flow.s", old[:1])
+    (source,) = find(first.catalog, STEP, old[:1])
     assert (source.manifest.version, source.groups) == (4, (0,))
-    (source,) = find(first.catalog, "flow", "flow.s", [old[0], new[1]])
+    (source,) = find(first.catalog, STEP, [old[0], new[1]])
     assert source.manifest.version == 4
-    (source,) = find(first.catalog, "flow", "flow.s", old)
+    (source,) = find(first.catalog, STEP, old)
     assert source.manifest.version == 1
 
 
@@ -164,10 +164,10 @@ def test_a_manifest_that_cannot_be_read_is_passed_over(
     new = first.publish()
     (path,) = (tmp_path / "snapshots").rglob("000000000002.manifest")
     path.write_bytes(damage(path.read_bytes()))
-    (source,) = find(first.catalog, "flow", "flow.s", old)
+    (source,) = find(first.catalog, STEP, old)
     assert source.manifest.version == 1
     with pytest.raises(SnapshotError, match=r"0002\.manifest .*\. Of the store .*, versions 1 do not need it"):
-        find(first.catalog, "flow", "flow.s", new)
+        find(first.catalog, STEP, new)
 
 
 def test_an_earlier_epoch_is_restored_as_it_was(writers: list[Writer], tmp_path: Path) -> None:
@@ -220,7 +220,7 @@ def test_a_chain_of_executions_uploads_only_what_changed(writers: list[Writer], 
         writer = begin(writers, tmp_path, refs=refs)
         writer.put(0, "k1", "y")
         refs = writer.publish()
-    name = manifest_name("flow", "flow.s", writer.origin.store_id, 1)
+    name = writer.origin.store.manifest(1)
     manifest = writer.catalog.read(name)
     assert manifest.stats.uploaded_bytes < manifest.stats.reused_bytes / 10
     assert len({entry.path.partition("/")[0] for entry in manifest.files}) > 1
@@ -248,9 +248,9 @@ def test_the_claim_comes_first(writers: list[Writer], tmp_path: Path) -> None:
     first.put(0, "a", 1)
     refs = first.publish()
     again = begin(writers, tmp_path, refs=refs)
-    name = manifest_name("flow", "flow.s", again.origin.store_id, 0)
+    name = again.origin.store.manifest(0)
     claimed = again.catalog.read(name)
-    assert {entry.path.partition("/")[0] for entry in claimed.files} == {first.origin.store_id}
+    assert {entry.path.partition("/")[0] for entry in claimed.files} == {first.origin.store.store_id}
 
 
 class Deleting(FaultyStorage):
@@ -269,7 +269,7 @@ def test_a_manifest_that_goes_before_the_claim_ends_the_restore(writers: list[Wr
     first.put(0, "a", 1)
     refs = first.publish()
     catalog = Catalog(Deleting(first.storage, []))
-    origin = replace(first.origin, store_id=first.origin.store_id.replace("0000", "0009"))
+    origin = replace(first.origin, store=StoreId(STEP, first.origin.store.store_id.replace("0000", "0009")))
     with pytest.raises(SnapshotMissingError, match="was deleted while"):
         restore(catalog, tmp_path / "other", tmp_path / "other" / "live", origin, refs, MEMORY, NOW, 1)
 
@@ -279,7 +279,7 @@ def test_a_first_version_without_its_claim_is_taken_back(writers: list[Writer], 
     first = begin(writers, tmp_path)
     first.add(0)
     first.put(0, "a", 1)
-    name = manifest_name("flow", "flow.s", first.origin.store_id, 0)
+    name = first.origin.store.manifest(0)
     first.storage.delete([name])
     with pytest.raises(ConflictError, match="took this one for dead"):
         first.publish()

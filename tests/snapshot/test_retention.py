@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.retention import (
     Collector,
@@ -135,8 +136,8 @@ class Run:
         self.storage = FaultyStorage(self.beneath, faults)
         self.catalog = Catalog(self.storage)
         self.now = NOW
-        names = ("flow", "flow.s", store("d"))
-        self.collector = Collector(self.catalog, names, policy, lambda: self.now, map(store, elders), NOW - HOUR)
+        own = StoreId(StepId("flow", "flow.s"), store("d"))
+        self.collector = Collector(self.catalog, own, policy, lambda: self.now, map(store, elders), NOW - HOUR)
         self.version = 0
 
     def lay(self, *manifests: object, files: str = "") -> None:

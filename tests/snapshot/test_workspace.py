@@ -10,13 +10,14 @@ from pathlib import Path
 import pytest
 
 from bytewax_state.errors import ConflictError, StorageError
+from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.workspace import Workspace
 
 pytestmark = pytest.mark.disk
 
 
-def store(number: int, index: int) -> str:
-    return f"2026010{number}T000000000000Z-w{index:03}-{number:08x}"
+def store(number: int, index: int) -> StoreId:
+    return StoreId(StepId("flow", "flow.s"), f"2026010{number}T000000000000Z-w{index:03}-{number:08x}")
 
 
 @pytest.fixture
@@ -28,14 +29,14 @@ def opened() -> Iterator[list[Workspace]]:
 
 
 def begin(opened: list[Workspace], root: Path, number: int, index: int = 0, count: int = 1) -> Workspace:
-    space = Workspace(root, "flow", "flow.s", store(number, index), index, count)
+    space = Workspace(root, store(number, index), index, count)
     opened.append(space)
     return space
 
 
 def leave(root: Path, number: int, index: int = 0, count: int = 1) -> Path:
     """Leave what a killed execution leaves."""
-    space = Workspace(root, "flow", "flow.s", store(number, index), index, count)
+    space = Workspace(root, store(number, index), index, count)
     for folder in (space.live, space.frozen(3), space.live.parent / "from-0"):
         folder.mkdir(parents=True)
         (folder / "000008.sst").write_bytes(b"rows")
@@ -113,16 +114,16 @@ def test_a_disk_that_cannot_lock_is_no_other_run(tmp_path: Path, monkeypatch: py
 
     monkeypatch.setattr(fcntl, "lockf", refuse)
     with pytest.raises(StorageError, match=r"No locks available; set BYTEWAX_STATE_DIR"):
-        Workspace(tmp_path, "flow", "flow.s", store(1, 0), 0, 1)
+        Workspace(tmp_path, store(1, 0), 0, 1)
 
 
 def test_what_only_has_the_name_of_a_store_is_left_alone(opened: list[Workspace], tmp_path: Path) -> None:
     """It is not ours, and in nobody's way."""
     folder = leave(tmp_path, 1).parent
-    (folder / store(2, 0)).write_text("")
-    (folder / store(3, 0)).symlink_to(folder / "nowhere")
+    (folder / store(2, 0).store_id).write_text("")
+    (folder / store(3, 0).store_id).symlink_to(folder / "nowhere")
     begin(opened, tmp_path, 4).tidy(1)
-    assert (folder / store(2, 0)).exists()
+    assert (folder / store(2, 0).store_id).exists()
 
 
 def test_of_the_own_versions_the_last_two_stay(opened: list[Workspace], tmp_path: Path) -> None:
@@ -136,7 +137,7 @@ def test_of_the_own_versions_the_last_two_stay(opened: list[Workspace], tmp_path
 
 def test_a_closed_store_leaves_its_frozen_images(tmp_path: Path) -> None:
     """For a fast restart."""
-    space = Workspace(tmp_path, "flow", "flow.s", store(1, 0), 0, 1)
+    space = Workspace(tmp_path, store(1, 0), 0, 1)
     space.live.mkdir(parents=True)
     space.frozen(1).mkdir()
     space.close()
