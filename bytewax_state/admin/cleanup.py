@@ -11,9 +11,9 @@ from pathlib import Path
 
 from bytewax_state.admin import garbage
 from bytewax_state.admin.garbage import Plan
-from bytewax_state.admin.survey import Roots, Survey, named_files, read_roots
+from bytewax_state.admin.survey import Roots, Survey, read_roots
 from bytewax_state.errors import SnapshotMissingError, UsageError
-from bytewax_state.snapshot.catalog import Catalog, StepCatalog
+from bytewax_state.snapshot.catalog import Catalog, StepListing
 from bytewax_state.snapshot.layout import component, is_of
 from bytewax_state.snapshot.manifest import name_of
 
@@ -115,8 +115,8 @@ def _plan(survey: Survey, roots: Roots, flows: Collection[str], min_age: timedel
     return [Garbage(todo, _sizes(survey, step, todo)) for step, todo in plans if todo]
 
 
-def _sizes(survey: Survey, step: StepCatalog, todo: Plan) -> dict[str, int | None]:
+def _sizes(survey: Survey, step: StepListing, todo: Plan) -> dict[str, int | None]:
     """Tell the sizes of what goes; of files that a manifest names, it tells."""
-    told: dict[str, int | None] = {name: entry.size for name, entry in named_files(step).items()}
+    told: dict[str, int | None] = {name: entry.size for name, entry in step.named().items()}
     told |= {name_of(manifest): manifest.stats.manifest_bytes for manifest in step.manifests()}
     return told | survey.ask([name for name in todo.files if name not in told], survey.storage.size)

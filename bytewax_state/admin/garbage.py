@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from datetime import datetime, timedelta
 
 from bytewax_state.errors import SnapshotMissingError
-from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
+from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
 from bytewax_state.snapshot.layout import store_time
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
@@ -32,7 +32,7 @@ class Plan:
         return bool(self.manifests or self.files)
 
 
-def plan(step: StepCatalog, refs: Collection[Ref], min_age: timedelta, now: datetime) -> Plan:
+def plan(step: StepListing, refs: Collection[Ref], min_age: timedelta, now: datetime) -> Plan:
     """Choose what may go of one step.
 
     What stays: for each ref the manifest that serves it; of a store with such a one, the newest manifest too, as its
@@ -118,20 +118,20 @@ def delete_files(catalog: Catalog, todo: Plan) -> Plan:
     """
     step = catalog.step(todo.prefix)
     _check(step, "no file")
-    named = {f"{step.prefix}/{entry.path}" for manifest in step.manifests() for entry in manifest.files}
+    named = step.named()
     files = tuple(name for name in todo.files if name not in named)
     catalog.storage.delete(files)
     return Plan(todo.prefix, todo.manifests, files)
 
 
-def _check(step: StepCatalog, what: str) -> None:
+def _check(step: StepListing, what: str) -> None:
     doubt = step.doubt()
     if doubt is not None:
         msg = f"{what} of {step.prefix} is deleted, as {doubt}"
         raise type(doubt)(msg)
 
 
-def _serving(step: StepCatalog, refs: Collection[Ref]) -> Iterator[Manifest]:
+def _serving(step: StepListing, refs: Collection[Ref]) -> Iterator[Manifest]:
     """Visit, for each ref, the oldest manifest that serves it."""
     for ref in refs:
         shelf = step.stores.get(ref.store_id)

@@ -5,12 +5,12 @@ Called by `bytewax-state verify`, and by the tests after each thing that they do
 (that a name is never written twice, that restored state is the state of its epoch) are in the tests.
 """
 
-from collections.abc import Callable, Collection, Iterable, Iterator, Mapping
+from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
 from bytewax_state.admin.garbage import Plan
-from bytewax_state.snapshot.catalog import StepCatalog
+from bytewax_state.snapshot.catalog import StepListing
 from bytewax_state.snapshot.manifest import FileEntry, Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import serves
@@ -28,7 +28,7 @@ class Finding:
     """What was found and expected."""
 
 
-def refs_can_be_restored(step: StepCatalog, refs: Iterable[Ref]) -> Iterator[Finding]:
+def refs_can_be_restored(step: StepListing, refs: Iterable[Ref]) -> Iterator[Finding]:
     """Every ref that Bytewax may load is served by a manifest.
 
     Or the job cannot be resumed. Prevented: retention that counts versions and not commits, or goes by age.
@@ -48,7 +48,7 @@ def refs_can_be_restored(step: StepCatalog, refs: Iterable[Ref]) -> Iterator[Fin
         yield Finding("refs_can_be_restored", step.prefix, text)
 
 
-def manifests_can_be_read(step: StepCatalog) -> Iterator[Finding]:
+def manifests_can_be_read(step: StepListing) -> Iterator[Finding]:
     """Every manifest is sound, signed as it has to be, and lies under its own name.
 
     Or nobody can tell which files are wanted, so nothing may be deleted.
@@ -57,7 +57,7 @@ def manifests_can_be_read(step: StepCatalog) -> Iterator[Finding]:
         yield Finding("manifests_can_be_read", name, str(why))
 
 
-def named_files_exist(step: StepCatalog, size: Callable[[str], int | None]) -> Iterator[Finding]:
+def named_files_exist(step: StepListing, size: Callable[[str], int | None]) -> Iterator[Finding]:
     """Every file that a manifest names exists, with its size.
 
     Prevented: a manifest that is written before its files, and files that go before their manifests.
@@ -67,14 +67,15 @@ def named_files_exist(step: StepCatalog, size: Callable[[str], int | None]) -> I
     :arg size: Tells the size of an object, in bytes; `None` if there is none.
 
     """
-    for entry, by in _named(step).values():
-        found = size(f"{step.prefix}/{entry.path}")
+    for name, entry in step.named().items():
+        found = size(name)
         if found != entry.size:
-            text = f"{by} names it with {entry.size} bytes; " + ("it is gone" if found is None else f"it has {found}")
-            yield Finding("named_files_exist", f"{step.prefix}/{entry.path}", text)
+            there = "it is gone" if found is None else f"it has {found}"
+            text = f"{_naming(step, entry)} names it with {entry.size} bytes; {there}"
+            yield Finding("named_files_exist", name, text)
 
 
-def named_files_are_sound(step: StepCatalog, sha256: Callable[[str], str]) -> Iterator[Finding]:
+def named_files_are_sound(step: StepListing, sha256: Callable[[str], str]) -> Iterator[Finding]:
     """Every file that a manifest names has its SHA-256.
 
     Prevented: a storage, or somebody, that changes what is published.
@@ -84,17 +85,17 @@ def named_files_are_sound(step: StepCatalog, sha256: Callable[[str], str]) -> It
     :arg sha256: Digests an object; raises `FileNotFoundError` if there is none, which another predicate tells.
 
     """
-    for entry, by in _named(step).values():
+    for name, entry in step.named().items():
         try:
-            found = sha256(f"{step.prefix}/{entry.path}")
+            found = sha256(name)
         except FileNotFoundError:
             continue
         if found != entry.sha256:
-            text = f"{by} names it with SHA-256 {entry.sha256}; found {found}"
-            yield Finding("named_files_are_sound", f"{step.prefix}/{entry.path}", text)
+            text = f"{_naming(step, entry)} names it with SHA-256 {entry.sha256}; found {found}"
+            yield Finding("named_files_are_sound", name, text)
 
 
-def paths_mean_one_file(step: StepCatalog) -> Iterator[Finding]:
+def paths_mean_one_file(step: StepListing) -> Iterator[Finding]:
     """All manifests that name a path mean the same file.
 
     Prevented: a file number that is used twice in a store, so that an old version gets the rows of a newer one.
@@ -108,7 +109,7 @@ def paths_mean_one_file(step: StepCatalog) -> Iterator[Finding]:
                 yield Finding("paths_mean_one_file", f"{step.prefix}/{entry.path}", text)
 
 
-def versions_rise(step: StepCatalog) -> Iterator[Finding]:
+def versions_rise(step: StepListing) -> Iterator[Finding]:
     """From one version of a store to the next, no group's last change goes back, or appears in the past.
 
     Prevented: a change that a version does not tell, so that a later manifest serves a ref with other rows.
@@ -126,7 +127,7 @@ def versions_rise(step: StepCatalog) -> Iterator[Finding]:
                     yield Finding("versions_rise", name_of(newer), text)
 
 
-def ancestry_is_sound(step: StepCatalog) -> Iterator[Finding]:
+def ancestry_is_sound(step: StepListing) -> Iterator[Finding]:
     """No store is its ancestor's ancestor. (That all stores whose files are inherited are named, the format checks.)
 
     Prevented: two stores that keep each other from being deleted, or delete each other.
@@ -139,7 +140,7 @@ def ancestry_is_sound(step: StepCatalog) -> Iterator[Finding]:
                 yield Finding("ancestry_is_sound", f"{step.prefix}/{store_id}", text)
 
 
-def groups_have_rows(step: StepCatalog, refs: Collection[Ref]) -> Iterator[Finding]:
+def groups_have_rows(step: StepListing, refs: Collection[Ref]) -> Iterator[Finding]:
     """Every key group of a step has a row in the recovery partitions.
 
     Prevented: a group that begins anew in the next execution, or comes back as an older one left it.
@@ -173,12 +174,12 @@ def _ranges(numbers: Iterable[int]) -> str:
     return ", ".join(str(first) if first == last else f"{first}-{last}" for first, last in ranges)
 
 
-def _named(step: StepCatalog) -> Mapping[str, tuple[FileEntry, str]]:
-    """Tell each file that is named, with one of the manifests that do."""
-    return {entry.path: (entry, name_of(manifest)) for manifest in step.manifests() for entry in manifest.files}
+def _naming(step: StepListing, entry: FileEntry) -> str:
+    """Name the newest manifest that names a file so."""
+    return [name_of(manifest) for manifest in step.manifests() if entry in manifest.files][-1]
 
 
-def check_step(step: StepCatalog, refs: Collection[Ref], size: Callable[[str], int | None]) -> list[Finding]:
+def check_step(step: StepListing, refs: Collection[Ref], size: Callable[[str], int | None]) -> list[Finding]:
     """Check all that costs no reading of files.
 
     :arg step: What there is.

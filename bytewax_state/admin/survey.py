@@ -25,7 +25,7 @@ from bytewax_state.admin.invariants import Finding
 from bytewax_state.errors import BytewaxStateError, SnapshotError, StorageError, UsageError
 from bytewax_state.recovery.partitions import read_refs
 from bytewax_state.signing import Keys
-from bytewax_state.snapshot.catalog import Catalog, StepCatalog
+from bytewax_state.snapshot.catalog import Catalog, StepListing
 from bytewax_state.snapshot.layout import StepId, component, is_of, is_store_id, parse_manifest_name, store_worker
 from bytewax_state.snapshot.manifest import FileEntry
 from bytewax_state.snapshot.ref import Ref, decode_ref
@@ -64,7 +64,7 @@ class Roots:
     plain: frozenset[str] = frozenset()
     """Steps, of any kind, that have rows there, and no refs."""
 
-    def of(self, step: StepCatalog) -> list[Ref]:
+    def of(self, step: StepListing) -> list[Ref]:
         """Choose the refs whose versions have to stay.
 
         :arg step: What there is of the step.
@@ -133,7 +133,7 @@ def _check_one_execution(prefix: str, refs: Iterable[Ref]) -> None:
             raise UsageError(msg)
 
 
-def _is_served(step: StepCatalog, ref: Ref) -> bool:
+def _is_served(step: StepListing, ref: Ref) -> bool:
     shelf = step.stores.get(ref.store_id)
     return shelf is not None and any(serves(manifest, ref) for manifest in shelf.manifests.values())
 
@@ -264,14 +264,14 @@ class Survey:
         for prefix in sorted({*self.steps(), *roots.needed, *roots.unreadable}):
             step = self.catalog.step(prefix)
             findings += self._check(step, now, roots, deep, min_age)
-            named += named_files(step).values()
+            named += step.named().values()
             steps += 1
             manifests += sum(len(shelf.manifests) for shelf in step.stores.values())
         refs = sum(map(len, roots.needed.values()))
         return Report(tuple(findings), steps, manifests, len(named), sum(entry.size for entry in named), refs)
 
     def _check(
-        self, step: StepCatalog, now: datetime, roots: Roots, deep: bool, min_age: timedelta
+        self, step: StepListing, now: datetime, roots: Roots, deep: bool, min_age: timedelta
     ) -> Iterator[Finding]:
         unreadable = roots.unreadable.get(step.prefix, ())
         if unreadable:
@@ -280,7 +280,7 @@ class Survey:
         if step.prefix in roots.plain:
             text = "the recovery directory holds its state as plain Bytewax keeps it, not refs; no run goes on from it"
             yield Finding("refs_can_be_restored", step.prefix, text)
-        sizes = self.ask(named_files(step), self.storage.size)
+        sizes = self.ask(step.named(), self.storage.size)
         yield from invariants.check_step(step, roots.needed.get(step.prefix, ()), sizes.__getitem__)
         if deep:
             yield from invariants.named_files_are_sound(step, self._digest(step))
@@ -289,9 +289,9 @@ class Survey:
                 plan = garbage.plan(step, roots.of(step), min_age, now)
                 yield from invariants.nothing_is_unreachable(_abandoned(plan, step, roots))
 
-    def _digest(self, step: StepCatalog) -> Callable[[str], str]:
+    def _digest(self, step: StepListing) -> Callable[[str], str]:
         """Digest all files of a step that are not known to be sound."""
-        named = named_files(step)
+        named = step.named()
         unknown = [name for name in named if name not in self._sound]
         with tempfile.TemporaryDirectory(prefix="bytewax-state-") as folder:
             found = self.ask(unknown, lambda name: self._hash(name, Path(folder)))
@@ -362,7 +362,7 @@ class _Watched:
                 self._progress.advance()
 
 
-def _abandoned(plan: Plan, step: StepCatalog, roots: Roots) -> Plan:
+def _abandoned(plan: Plan, step: StepListing, roots: Roots) -> Plan:
     """Leave out of a plan what the next run deletes of its own accord: it descends from the stores of these refs."""
     heirs = {ref.store_id for ref in roots.needed.get(step.prefix, ())}
     covered = heirs.union(*(step.stores[store_id].ancestors for store_id in heirs))
@@ -372,14 +372,3 @@ def _abandoned(plan: Plan, step: StepCatalog, roots: Roots) -> Plan:
 
     manifests, files = ([name for name in names if not is_covered(name)] for names in (plan.manifests, plan.files))
     return Plan(plan.prefix, tuple(manifests), tuple(files))
-
-
-def named_files(step: StepCatalog) -> dict[str, FileEntry]:
-    """Tell the files that manifests name.
-
-    :arg step: What there is of a step.
-
-    :returns: Name of the object to entry.
-
-    """
-    return {f"{step.prefix}/{entry.path}": entry for manifest in step.manifests() for entry in manifest.files}

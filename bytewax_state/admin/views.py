@@ -22,7 +22,7 @@ from bytewax_state.admin.cleanup import Garbage
 from bytewax_state.admin.invariants import Finding
 from bytewax_state.admin.survey import Report
 from bytewax_state.errors import BytewaxStateError
-from bytewax_state.snapshot.catalog import Shelf, StepCatalog
+from bytewax_state.snapshot.catalog import Shelf, StepListing
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
 
@@ -94,7 +94,7 @@ def garbage_objects(garbage: Garbage, deleted: bool) -> Iterator[dict[str, Any]]
     yield {"step": plan.prefix, **sums, "deleted": deleted}
 
 
-def step_text(step: StepCatalog, now: datetime, every_version: bool) -> str:
+def step_text(step: StepListing, now: datetime, every_version: bool) -> str:
     """Show a step and its stores, or all their versions.
 
     :arg step: Step.
@@ -107,8 +107,8 @@ def step_text(step: StepCatalog, now: datetime, every_version: bool) -> str:
 
     """
     manifests = list(step.manifests())
-    files = {entry.path: entry.size for manifest in manifests for entry in manifest.files}
-    size = sum(files.values()) + sum(manifest.stats.manifest_bytes for manifest in manifests)
+    files = step.named().values()
+    size = sum(entry.size for entry in files) + sum(manifest.stats.manifest_bytes for manifest in manifests)
     title = manifests[0].step_id if manifests else step.prefix
     sums = (
         f"{_count(len(step.stores), 'store')}, {_count(len(manifests), 'version')}, "

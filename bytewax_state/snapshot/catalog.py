@@ -13,10 +13,10 @@ from typing import TypeAlias
 from bytewax_state.errors import BytewaxStateError, SnapshotCorruptError, SnapshotError, StorageError
 from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot.layout import StoreId, parse_file_path, parse_manifest_name, steps_prefix
-from bytewax_state.snapshot.manifest import Manifest, decode, encode, name_of
+from bytewax_state.snapshot.manifest import FileEntry, Manifest, decode, encode, name_of
 from bytewax_state.storage.storage import Storage
 
-__all__ = ["Catalog", "Shelf", "StepCatalog"]
+__all__ = ["Catalog", "Shelf", "StepListing"]
 
 LOOKS = 5
 """How often a step is looked at until no manifest is deleted between a list and the read."""
@@ -55,7 +55,7 @@ class Shelf:
 
 
 @dataclass(frozen=True, slots=True)
-class StepCatalog:
+class StepListing:
     """What lies in the storage of one step."""
 
     prefix: str
@@ -71,6 +71,10 @@ class StepCatalog:
         """Visit all manifests that can be read, oldest store and version first."""
         for shelf in self.stores.values():
             yield from shelf.manifests.values()
+
+    def named(self) -> dict[str, FileEntry]:
+        """Tell the files that these manifests name: name of the object to entry."""
+        return {f"{self.prefix}/{entry.path}": entry for manifest in self.manifests() for entry in manifest.files}
 
     def doubt(self) -> BytewaxStateError | None:
         """Say why nothing can be concluded from what is not here.
@@ -173,7 +177,7 @@ class Catalog:
         above = [steps_prefix(flow) for flow in (self.flows() if flows is None else flows)]
         return sorted(f"{prefix}/{step}" for prefix in above for step in self.storage.folders(prefix))
 
-    def step(self, prefix: str, brief: bool = False) -> StepCatalog:
+    def step(self, prefix: str, brief: bool = False) -> StepListing:
         """Look at all that lies below a step.
 
         :arg prefix: Folder of the step in the storage.
@@ -193,7 +197,7 @@ class Catalog:
                 break
         return step
 
-    def _look_below(self, prefix: str, brief: bool) -> StepCatalog:
+    def _look_below(self, prefix: str, brief: bool) -> StepListing:
         # Twice, as no list is of one moment: it may have been behind a new store, when that inherited the files of one
         # which it comes to only when the manifests of that are deleted. Then the second list has the new one.
         first, second = self.storage.list(prefix), self.storage.list(prefix)
@@ -223,7 +227,7 @@ class Catalog:
             vanished.extend(gone.values())
             versions = tuple(version for version, _ in named if version not in gone)
             stores[store_id] = Shelf(store_id, versions, read, tuple(files.get(store_id, ())))
-        return StepCatalog(prefix, stores, unreadable, tuple(vanished))
+        return StepListing(prefix, stores, unreadable, tuple(vanished))
 
     def _read_ahead(self, names: Iterable[str]) -> None:
         """Read manifests, several at once, if that is allowed."""

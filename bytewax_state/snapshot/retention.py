@@ -21,7 +21,7 @@ from datetime import datetime, timedelta
 from itertools import islice
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
+from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
 from bytewax_state.snapshot.layout import StoreId
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
 
@@ -108,7 +108,7 @@ def expired(past: Sequence[Published], policy: Policy, now: datetime) -> tuple[i
     return tuple(one.version for one in old if one.superseded_at is not None and one.superseded_at + policy.stay <= now)
 
 
-def heir(step: StepCatalog, own: Manifest, since: datetime) -> str | None:
+def heir(step: StepListing, own: Manifest, since: datetime) -> str | None:
     """Find a store that goes on from this one, or from where this one began: this one was taken for dead.
 
     The latter is told from another worker of this execution, as these are as many as each of them says, and no two have
@@ -137,7 +137,7 @@ def _is_rival(shelf: Shelf, own: Manifest) -> bool:
     return oldest.worker_count != own.worker_count or oldest.worker_index == own.worker_index
 
 
-def died_early(step: StepCatalog, own: Manifest) -> list[str]:
+def died_early(step: StepListing, own: Manifest) -> list[str]:
     """Find the stores of executions that died before they published anything.
 
     They began where this execution began, before it did. Whoever has published may have committed, and stays. One that
@@ -157,7 +157,7 @@ def died_early(step: StepCatalog, own: Manifest) -> list[str]:
     ]
 
 
-def orphaned(step: StepCatalog, own: Manifest, elders: Collection[str]) -> list[str]:
+def orphaned(step: StepListing, own: Manifest, elders: Collection[str]) -> list[str]:
     """Find the stores of executions that died before they published anything, and began where only elders were.
 
     Another worker of this execution may have published nothing yet either, but it descends from the elders' heirs.
@@ -185,7 +185,7 @@ def _died_early(shelf: Shelf, own: Manifest) -> bool:
     return shelf.versions == (CLAIM,) and related
 
 
-def unnamed(step: StepCatalog, stores: Iterable[str], named: Collection[str] = ()) -> list[str]:
+def unnamed(step: StepListing, stores: Iterable[str], named: Collection[str] = ()) -> list[str]:
     """Find files that no manifest names.
 
     :arg step: What there is.
@@ -197,7 +197,7 @@ def unnamed(step: StepCatalog, stores: Iterable[str], named: Collection[str] = (
     :returns: Paths below the step.
 
     """
-    stay = {entry.path for manifest in step.manifests() for entry in manifest.files}.union(named)
+    stay = {entry.path for entry in step.named().values()}.union(named)
     shelves = (step.stores[store_id] for store_id in stores if store_id in step.stores)
     return [path for shelf in shelves for path in shelf.files if path not in stay]
 
@@ -333,7 +333,7 @@ class Collector:
         while some := list(islice(left, TOGETHER)):
             self._catalog.storage.delete(some)
 
-    def _look(self, own: Manifest, now: datetime) -> StepCatalog | None:
+    def _look(self, own: Manifest, now: datetime) -> StepListing | None:
         """List the step again; `None` if this is no time to delete anything."""
         step = self._catalog.step(self._step.prefix, brief=True)
         doubt = step.doubt()
@@ -359,6 +359,6 @@ class Collector:
             logger.warning("%s", why)
 
 
-def _is_gone(step: StepCatalog, store_id: str, deleted: Collection[str]) -> bool:
+def _is_gone(step: StepListing, store_id: str, deleted: Collection[str]) -> bool:
     shelf = step.stores.get(store_id)
     return shelf is None or (not shelf.versions and set(shelf.files) <= set(deleted))

@@ -8,7 +8,7 @@ import pytest
 
 from bytewax_state.admin.garbage import Plan, delete_files, delete_manifests, plan
 from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError
-from bytewax_state.snapshot.catalog import Catalog, StepCatalog
+from bytewax_state.snapshot.catalog import Catalog, StepListing
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.storage.uri import open_storage
@@ -111,7 +111,7 @@ def catalog(tmp_path: Path) -> Catalog:
     return Catalog(open_storage(str(tmp_path / "snapshots"), {}, 4))
 
 
-def lay(catalog: Catalog, *there: Manifest) -> StepCatalog:
+def lay(catalog: Catalog, *there: Manifest) -> StepListing:
     for one in there:
         catalog.write(one)
         for entry in one.files:

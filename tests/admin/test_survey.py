@@ -15,7 +15,7 @@ from bytewax_state.admin import invariants
 from bytewax_state.admin.invariants import Finding
 from bytewax_state.admin.survey import Report, Roots, Survey
 from bytewax_state.signing import UNSIGNED
-from bytewax_state.snapshot.catalog import Catalog, StepCatalog
+from bytewax_state.snapshot.catalog import Catalog, StepListing
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from tests.faults import Fault, FaultyStorage, flipped
 from tests.shop import KEY, NOTHING_RUNS, STEP, Shop
@@ -165,7 +165,7 @@ def test_what_a_running_flow_deletes_meanwhile_is_no_finding(shop: Shop, monkeyp
     shop.lay(manifest("a1", "a1"), manifest("a2", "a2"))
     listed = Catalog.step
 
-    def and_gone(catalog: Catalog, prefix: str) -> StepCatalog:
+    def and_gone(catalog: Catalog, prefix: str) -> StepListing:
         step = listed(catalog, prefix)
         shop.catalog.storage.delete([name_of(manifest("a1")), *named("a1")])
         return step

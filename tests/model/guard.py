@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from bytewax_state.admin import invariants
 from bytewax_state.signing import Keys
-from bytewax_state.snapshot.catalog import Catalog, Shelf, StepCatalog
+from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
@@ -47,7 +47,7 @@ class Guard:
         self._keys = keys
         self._catalog = Catalog(objects, keys)
 
-    def look(self) -> StepCatalog:
+    def look(self) -> StepListing:
         return self._catalog.step(PREFIX)
 
     def judge(self, name: str, own: Line, main: Line, sight: "Sight", retain_for: timedelta) -> None:
@@ -83,12 +83,12 @@ class Guard:
                 self.breaches.append(f"{name} was deleted by {sight.store_id}, though it was shown {warning}")
 
     def _loses(
-        self, step: StepCatalog, name: str, line: Line, serving: Callable[[StepCatalog, Ref], list[Manifest]]
+        self, step: StepListing, name: str, line: Line, serving: Callable[[StepListing, Ref], list[Manifest]]
     ) -> bool:
         refs = {ref for refs in line.roots(self._keys).values() for ref in refs}
         return any([name_of(one) for one in serving(step, ref)] == [name] for ref in refs)
 
-    def _judge_file(self, step: StepCatalog, name: str, main: Line) -> None:
+    def _judge_file(self, step: StepListing, name: str, main: Line) -> None:
         path = name.removeprefix(f"{PREFIX}/")
         for manifest in step.manifests():
             if any(entry.path == path for entry in manifest.files) and self._sound(manifest):
@@ -105,7 +105,7 @@ class Guard:
     def _only_sound(self, shelf: Shelf) -> Shelf:
         return replace(shelf, manifests={at: one for at, one in shelf.manifests.items() if self._sound(one)})
 
-    def _serving(self, step: StepCatalog, ref: Ref) -> list[Manifest]:
+    def _serving(self, step: StepListing, ref: Ref) -> list[Manifest]:
         return [one for one in serving_of(step, ref) if self._sound(one)]
 
     def lost(self, refs: Iterable[Ref]) -> bool:
@@ -145,7 +145,7 @@ class Guard:
         return [*self._objects.breaches, *self.breaches, *found]
 
 
-def serving_of(step: StepCatalog, ref: Ref) -> list[Manifest]:
+def serving_of(step: StepListing, ref: Ref) -> list[Manifest]:
     shelf = step.stores.get(ref.store_id)
     return [one for one in shelf.manifests.values() if serves(one, ref)] if shelf else []
 
@@ -159,7 +159,7 @@ class Sight:
     names: Collection[str] = ()
     at: datetime = datetime.max
 
-    def warning(self, step: StepCatalog, main: Line, retain_for: timedelta) -> str | None:
+    def warning(self, step: StepListing, main: Line, retain_for: timedelta) -> str | None:
         """Name the store of the main line by which a zombie could tell that it is one.
 
         It was restored from the zombie's, or it began where that began, and cannot be another worker of its execution.

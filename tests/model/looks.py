@@ -77,7 +77,7 @@ def sweep(world: HauntedWorld) -> None:
     serving = {name_of(one): one for ref in refs for one in serving_of(step, ref)}
     newest = {name_of(shelf.newest) for shelf in step.stores.values() if shelf.newest is not None}
     left = [name_of(one) for one in step.manifests() if name_of(one) not in serving.keys() | newest]
-    named = {entry.path for one in step.manifests() for entry in one.files}
+    named = {entry.path for entry in step.named().values()}
     left += [path for shelf in step.stores.values() for path in shelf.files if path not in named]
     left += [
         store for store in step.stores if store not in {ref.store_id for ref in refs} and step.stores[store].manifests

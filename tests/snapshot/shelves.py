@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
-from bytewax_state.snapshot.catalog import Shelf, StepCatalog
+from bytewax_state.snapshot.catalog import Shelf, StepListing
 from bytewax_state.snapshot.layout import file_path
 from bytewax_state.snapshot.manifest import FileEntry, Manifest, Seconds, Stats
 
@@ -79,7 +79,7 @@ def manifest(
     )
 
 
-def step(*manifests: Manifest, more: str = "") -> StepCatalog:
+def step(*manifests: Manifest, more: str = "") -> StepListing:
     """Put manifests, the files that they name, and more files, onto shelves."""
     paths = {entry.path for one in manifests for entry in one.files} | {path(file) for file in more.split()}
     ids = sorted({one.store_id for one in manifests} | {one.partition("/")[0] for one in paths})
@@ -92,4 +92,4 @@ def step(*manifests: Manifest, more: str = "") -> StepCatalog:
         )
         for store_id in ids
     }
-    return StepCatalog(PREFIX, shelves, {}, ())
+    return StepListing(PREFIX, shelves, {}, ())
