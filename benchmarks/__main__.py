@@ -48,7 +48,7 @@ def _report(text: str) -> None:
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Bytewax alone, and with bytewax_state.")
     known = ", ".join(dict.fromkeys(case.name for case in CASES))
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"NAME or NAME:BACKEND; all if none. {known}")
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"NAME[:BACKEND[:KEYS[:BATCH]]]; all if none. {known}")
     parser.add_argument("--turns", type=int, default=TURNS, metavar="N", help="times that each side runs (default: 5)")
     parser.add_argument("--json", action="store_true", help="print the lines only, without a note of each turn")
     return parser

@@ -4,6 +4,7 @@ Owns what the step under test is fed with and what takes its results, both as ch
 that of the step. It knows nothing of stores. Called by `turn`, and by the tests.
 """
 
+import time
 from collections.abc import Callable, Sequence
 from datetime import datetime, timedelta, timezone
 from random import Random
@@ -12,7 +13,7 @@ from typing import Any, TypeAlias
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from bytewax.operators import KeyedStream, StatefulBatchLogic
+from bytewax.operators import KeyedStream, StatefulBatchLogic, StatefulLogic
 from bytewax.operators.windowing import EventClock, TumblingWindower, fold_window
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
@@ -23,6 +24,8 @@ SPAN = timedelta(minutes=10)
 """What all events of a windowed input lie in, at an even pace."""
 WINDOW = timedelta(minutes=1)
 WAIT = timedelta(seconds=10)
+WORK_NS = 5_000
+"""How long the mapper takes for an item."""
 
 _SEED = 1
 
@@ -30,29 +33,38 @@ _SEED = 1
 class Batches(FixedPartitionedSource[Item, int]):
     """Hands over batches that were made before."""
 
-    def __init__(self, batches: Sequence[list[Item]]) -> None:
+    def __init__(
+        self, batches: Sequence[list[Item]], parts: int = 1, began: Callable[[], object] = lambda: None
+    ) -> None:
         """Init.
 
         :arg batches: In order.
 
+        :arg parts: How many partitions take them in turns.
+
+        :arg began: Called when a partition is opened, which is when Bytewax begins to run.
+
         """
         self._batches = batches
+        self._parts = parts
+        self._began = began
 
     def list_parts(self) -> list[str]:
-        """Name the one partition."""
-        return ["batches"]
+        """Name the partitions."""
+        return [str(part) for part in range(self._parts)]
 
     def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_BatchesPartition":
-        """Open it.
+        """Open a partition.
 
         :arg step_id: Of the input step.
 
         :arg for_part: The partition.
 
-        :arg resume_state: Number of batches that were taken.
+        :arg resume_state: Number of its batches that were taken.
 
         """
-        return _BatchesPartition(self._batches, resume_state or 0)
+        self._began()
+        return _BatchesPartition(self._batches[int(for_part) :: self._parts], resume_state or 0)
 
 
 class _BatchesPartition(StatefulSourcePartition[Item, int]):
@@ -126,6 +138,65 @@ class RunningTotal(StatefulBatchLogic[int, int, int]):
         return self._total
 
 
+class ItemTotal(StatefulLogic[int, int, int]):
+    """Keyed sum as a user's logic."""
+
+    def __init__(self, resume: int | None) -> None:
+        """Init.
+
+        :arg resume: Total so far.
+
+        """
+        self._total = resume or 0
+
+    def on_item(self, value: int) -> tuple[list[int], bool]:
+        """Emit the total.
+
+        :arg value: What to add.
+
+        """
+        self._total += value
+        return [self._total], False
+
+    def snapshot(self) -> int:
+        """Return the total."""
+        return self._total
+
+
+class ExpiringTotal(RunningTotal):
+    """Keyed sum that is forgotten an hour after the last value, as a user's batch logic with a timer."""
+
+    def __init__(self, resume: int | None) -> None:
+        """Init.
+
+        :arg resume: Total so far.
+
+        """
+        super().__init__(resume)
+        self._due = _expiry()
+
+    def on_batch(self, values: list[int]) -> tuple[list[int], bool]:
+        """Emit a total for each value, and put the timer off.
+
+        :arg values: What to add.
+
+        """
+        self._due = _expiry()
+        return super().on_batch(values)
+
+    def on_notify(self) -> tuple[list[int], bool]:
+        """Forget the total."""
+        return [], True
+
+    def notify_at(self) -> datetime:
+        """Return when it expires."""
+        return self._due
+
+
+def _expiry() -> datetime:
+    return datetime.now(timezone.utc) + timedelta(hours=1)
+
+
 def _stateful_map(up: KeyedStream[Any]) -> KeyedStream[Any]:
     return op.stateful_map("sum", up, _add)
 
@@ -139,6 +210,25 @@ def _stateful_batch(up: KeyedStream[Any]) -> KeyedStream[Any]:
     return op.stateful_batch("sum", up, RunningTotal)
 
 
+def _stateful(up: KeyedStream[Any]) -> KeyedStream[Any]:
+    return op.stateful("sum", up, ItemTotal)
+
+
+def _notify(up: KeyedStream[Any]) -> KeyedStream[Any]:
+    return op.stateful_batch("sum", up, ExpiringTotal)
+
+
+def _mapper(up: KeyedStream[Any]) -> KeyedStream[Any]:
+    return _stateful_map(op.map("work", up, _work))
+
+
+def _work(item: Item) -> Item:
+    end = time.perf_counter_ns() + WORK_NS
+    while time.perf_counter_ns() < end:
+        pass
+    return item
+
+
 def _fold_window(up: KeyedStream[Any]) -> KeyedStream[Any]:
     clock: EventClock[Any] = EventClock(lambda value: value[0], wait_for_system_duration=WAIT)
     windower = TumblingWindower(length=WINDOW, align_to=PAST)
@@ -149,6 +239,9 @@ def _fold_window(up: KeyedStream[Any]) -> KeyedStream[Any]:
 OPERATORS: dict[str, Callable[[KeyedStream[Any]], KeyedStream[Any]]] = {
     "stateful_map": _stateful_map,
     "stateful_batch": _stateful_batch,
+    "stateful": _stateful,
+    "notify": _notify,
+    "mapper": _mapper,
     "fold_window": _fold_window,
 }
 
@@ -183,12 +276,12 @@ def _event(at: float) -> tuple[datetime, int]:
     return PAST + at * SPAN, _amount(at)
 
 
-def flow_of(operator: str, batches: Sequence[list[Item]], sink: DynamicSink[Any]) -> Dataflow:
+def flow_of(operator: str, source: Batches, sink: DynamicSink[Any]) -> Dataflow:
     """Make a flow: source, the step under test, sink.
 
     :arg operator: Key of `OPERATORS`.
 
-    :arg batches: Input.
+    :arg source: Input.
 
     :arg sink: Gets what the step emits.
 
@@ -196,6 +289,6 @@ def flow_of(operator: str, batches: Sequence[list[Item]], sink: DynamicSink[Any]
 
     """
     flow = Dataflow("benchmark")
-    up = op.input("in", flow, Batches(batches))
+    up = op.input("in", flow, source)
     op.output("out", OPERATORS[operator](up), sink)
     return flow

@@ -6,12 +6,13 @@ Called by the command line, and by the tests with tiny cases.
 
 import json
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import asdict, dataclass
 from statistics import median
 
-from benchmarks.apart import RunFailedError, run_apart
-from benchmarks.cases import Backend, Case
-from benchmarks.turn import Side, Turn
+from benchmarks.apart import RunFailedError, free_addresses, run_apart
+from benchmarks.cases import Backend, Case, Unit
+from benchmarks.turn import Side, Turn, together
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,13 +23,15 @@ class Line:
     backend: Backend
     items: int
     keys: int
+    batch: int
+    """Items in a batch."""
     theirs: float
     """Median, in `unit`."""
     ours: float
     ratio: float
-    """Ours to theirs."""
+    """How many times as fast as theirs ours is."""
     at_least: float | None
-    unit: str
+    unit: Unit
     turns: int
 
     @property
@@ -56,19 +59,20 @@ def measure(case: Case, turns: int, report: Callable[[str], None] = lambda text:
         for side in _order(number):
             turn = run_turn(side, case)
             done[side].append(turn)
-            report(f"{case.full_name} turn {number + 1}/{turns} {side}: {turn.seconds:.2f} s")
+            report(f"{case.full_name} turn {number + 1}/{turns} {side}: {turn.cost(case.unit):.2f} s")
     _check_same(case, done["theirs"] + done["ours"])
-    theirs, ours = (median(case.items / turn.seconds for turn in done[side]) for side in ("theirs", "ours"))
+    theirs, ours = (median(turn.cost(case.unit) for turn in done[side]) / case.items for side in ("theirs", "ours"))
     return Line(
         case=case.name,
         backend=case.backend,
         items=case.items,
         keys=case.keys,
-        theirs=round(theirs, 1),
-        ours=round(ours, 1),
-        ratio=round(ours / theirs, 3),
+        batch=case.batch_size,
+        theirs=_in_unit(theirs, case.unit),
+        ours=_in_unit(ours, case.unit),
+        ratio=round(theirs / ours, 3),
         at_least=case.at_least,
-        unit="items/s",
+        unit=case.unit,
         turns=turns,
     )
 
@@ -85,7 +89,16 @@ def run_turn(side: Side, case: Case) -> Turn:
     :raises RunFailedError: If it ends with an error.
 
     """
-    return Turn(**run_apart("benchmarks.turn", side, json.dumps(asdict(case))))
+    addresses = free_addresses(case.processes if side == "ours" else 1)
+    args = "benchmarks.turn", side, json.dumps(asdict(case)), ",".join(addresses)
+    with ThreadPoolExecutor(len(addresses)) as pool:
+        return together(
+            [Turn(**one) for one in pool.map(lambda index: run_apart(*args, str(index)), range(len(addresses)))]
+        )
+
+
+def _in_unit(seconds_each: float, unit: Unit) -> float:
+    return round(1 / seconds_each, 1) if unit == "items/s" else round(seconds_each * 1e6, 3)
 
 
 def _order(number: int) -> tuple[Side, Side]:

@@ -12,7 +12,7 @@ from benchmarks import __main__ as command
 from benchmarks import codecs, large_state
 from benchmarks.apart import RunFailedError
 from benchmarks.cases import CASES, Backend, Case, select
-from benchmarks.flows import batches_of, flow_of
+from benchmarks.flows import Batches, batches_of, flow_of
 from benchmarks.large_run import Run
 from benchmarks.pairs import Line, measure, run_turn
 from benchmarks.turn import settings_of
@@ -20,7 +20,7 @@ from benchmarks.upload_amplification import Job
 from benchmarks.upload_amplification import measure as measure_uploads
 from bytewax_state import attach
 
-LINE = ["case", "backend", "items", "keys", "theirs", "ours", "ratio", "at_least", "unit", "turns"]
+LINE = ["case", "backend", "items", "keys", "batch", "theirs", "ours", "ratio", "at_least", "unit", "turns"]
 
 
 def tiny(case: Case) -> Case:
@@ -28,10 +28,18 @@ def tiny(case: Case) -> Case:
     return replace(case, items=600, keys=20, batch_size=50)
 
 
+FLOWS = {(case.operator, case.backend): case for case in reversed(CASES)}.values()
+"""The first case of each flow and store: the others differ in sizes, or in how they are run."""
+
+WAYS = {(case.recovery, case.epoch_seconds, case.unit, case.processes): case for case in CASES}.values()
+"""The last case of each way to be run."""
+
+
 def results(case: Case, folder: Path | None) -> dict[str, list[Any]]:
     """Run the flow of a case in this process, attached if there is a folder; return what each key gave."""
     out: list[Any] = []
-    flow = flow_of(case.operator, batches_of(case.operator, case.items, case.keys, case.batch_size), TestingSink(out))
+    source = Batches(batches_of(case.operator, case.items, case.keys, case.batch_size))
+    flow = flow_of(case.operator, source, TestingSink(out))
     run_main(attach(flow, settings_of(case, folder)) if folder else flow)
     found: dict[str, list[Any]] = {}
     for key, value in out:
@@ -39,7 +47,20 @@ def results(case: Case, folder: Path | None) -> dict[str, list[Any]]:
     return found
 
 
-@pytest.mark.parametrize("case", CASES, ids=lambda case: case.full_name)
+def test_each_case_has_a_name_of_its_own() -> None:
+    """A line could be of any of them otherwise."""
+    assert len({case.full_name for case in CASES}) == len(CASES)
+
+
+@pytest.mark.parametrize(
+    ("name", "count"), [("cpu_notify", 8), ("cpu_notify:heap", 4), ("cpu_notify:heap:1000:10", 1), ("stateful_map", 2)]
+)
+def test_a_name_may_be_cut_off(name: str, count: int) -> None:
+    """At a colon, and then it names all that go on from there."""
+    assert len(select([name])) == count
+
+
+@pytest.mark.parametrize("case", WAYS, ids=lambda case: case.full_name)
 def test_a_pair_gives_a_line(case: Case) -> None:
     """Both sides run in processes of their own and emit the same number of items."""
     line = measure(tiny(case), turns=1)
@@ -48,9 +69,7 @@ def test_a_pair_gives_a_line(case: Case) -> None:
     assert line.ours > 0
 
 
-@pytest.mark.parametrize(
-    "case", select(["stateful_map", "stateful_batch", "fold_window"]), ids=lambda case: case.full_name
-)
+@pytest.mark.parametrize("case", FLOWS, ids=lambda case: f"{case.operator}:{case.backend}")
 def test_both_sides_of_a_pair_give_the_same(case: Case, tmp_path: Path) -> None:
     """A ratio of two flows that do different things would say nothing."""
     assert results(tiny(case), tmp_path) == results(tiny(case), None)
@@ -64,7 +83,7 @@ def test_a_line_has_the_fields_that_scripts_read() -> None:
 @pytest.mark.parametrize(("at_least", "holds"), [(None, True), (1.5, True), (1.6, False)])
 def test_a_ratio_below_what_is_asked_for_does_not_hold(at_least: float | None, holds: bool) -> None:
     """A case that only informs always holds."""
-    assert Line("case", "heap", 1, 1, 2.0, 3.0, 1.5, at_least, "items/s", 5).holds is holds
+    assert Line("case", "heap", 1, 1, 1, 2.0, 3.0, 1.5, at_least, "items/s", 5).holds is holds
 
 
 def test_the_command_prints_json_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
