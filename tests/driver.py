@@ -8,16 +8,18 @@ nor what has to come of a call. Called by the tests that run a step without Byte
 import os
 from collections.abc import Callable, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
+from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
 from bytewax_state.dataflow.group import Chunk, GroupLogic
 from bytewax_state.dataflow.logics import Logic
-from bytewax_state.dataflow.worker import Step, StepWorker, storage_of, utc_now
+from bytewax_state.dataflow.worker import Step, StepWorker, utc_now
 from bytewax_state.keygroups import group_of, names, splitter
 from bytewax_state.settings import Settings
-from bytewax_state.snapshot.history import History
 from bytewax_state.snapshot.layout import StepId, StoreId
+from bytewax_state.snapshot.opening import Opened, storage_of
+from bytewax_state.snapshot.versions import Versions
 from bytewax_state.storage.storage import Storage
 from bytewax_state.store.base import Slice, Store
 from bytewax_state.store.table import Table
@@ -28,7 +30,6 @@ Refs = dict[int, bytes]
 Look = dict[str, tuple[Any, datetime | None]]
 """Key to what its logic would be rebuilt from, and when it is to be notified."""
 Answer = tuple[list[Items], bool]
-OpenTable = Callable[[], Table]
 
 
 class Execution:
@@ -45,7 +46,7 @@ class Execution:
         now: Callable[[], datetime] = utc_now,
         token: Callable[[int], bytes] = os.urandom,
         storage: Callable[[int], Storage] | None = None,
-        watch: Callable[[OpenTable], OpenTable] = lambda table: table,
+        watch: Callable[[Table], Table] = lambda table: table,
         around: Callable[[str], AbstractContextManager[None]] = lambda point: nullcontext(),
     ) -> None:
         """Begin, as Bytewax does while it builds: nothing is read yet.
@@ -58,7 +59,7 @@ class Execution:
 
         :arg storage: Gives a worker, by its index, that of the snapshots; else the settings name it.
 
-        :arg watch: Told that a store opens; gets how the table of it is opened, and may give another way.
+        :arg watch: Told that a store opens; gets the table of it, and may give another in its place.
 
         :arg around: Entered for each `open` of a worker, and for each `ref` that is asked for.
 
@@ -201,11 +202,11 @@ class Execution:
 
     def ancestors(self) -> set[str]:
         """Name the stores that those of all workers go on from."""
-        return {one for history in self._histories() for one in history._origin.ancestors}
+        return {one for versions in self._all_versions() for one in versions._origin.ancestors}
 
     def durable(self) -> set[str]:
         """Name the files that the next versions will not upload, as paths below the step."""
-        return {entry.path for history in self._histories() for entry in history._durable.values()}
+        return {entry.path for versions in self._all_versions() for entry in versions._durable.values()}
 
     def look(self, group: int) -> Look:
         """Read all that a group has."""
@@ -236,8 +237,8 @@ class Execution:
             self._awake.add(group)
         part.settle()
 
-    def _histories(self) -> list[History]:
-        return [worker._history for worker in self._workers if worker._history is not None]
+    def _all_versions(self) -> list[Versions]:
+        return [worker._versions for worker in self._workers if worker._versions is not None]
 
     def _part(self, group: int) -> Slice[Logic]:
         part = self._logics[group]._slice
@@ -248,7 +249,8 @@ class Execution:
 class _Worker(StepWorker):
     """A worker whose table is watched."""
 
-    watch: Callable[[OpenTable], OpenTable]
+    watch: Callable[[Table], Table]
 
-    def _new_store(self, table: OpenTable) -> Store[Logic]:
-        return super()._new_store(self.watch(table))
+    def _new_store(self, opened: Opened) -> Store[Logic]:
+        table = None if opened.table is None else self.watch(opened.table)
+        return super()._new_store(replace(opened, table=table))

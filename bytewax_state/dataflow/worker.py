@@ -13,9 +13,8 @@ from collections.abc import Callable, Mapping
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import datetime, timezone
-from functools import cache, partial
+from functools import partial
 from hashlib import blake2b
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -24,25 +23,17 @@ from bytewax_state.codecs import codec
 from bytewax_state.dataflow.logics import Logic, LogicRows
 from bytewax_state.errors import BytewaxStateError, ConfigError, IncompatibleError, SnapshotMissingError
 from bytewax_state.settings import Settings, keys_of
-from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.history import History
 from bytewax_state.snapshot.layout import StepId, StoreId, new_store_id
-from bytewax_state.snapshot.origin import Origin
-from bytewax_state.snapshot.publish import claim
+from bytewax_state.snapshot.manifest import State
+from bytewax_state.snapshot.opening import Opened, OpenStorage, check_free, open_step, storage_of, tell_places
 from bytewax_state.snapshot.ref import Ref, decode_ref
-from bytewax_state.snapshot.restore import restore
-from bytewax_state.snapshot.workspace import Workspace, check_free
-from bytewax_state.storage.storage import Storage
-from bytewax_state.storage.uri import open_storage, shared_url
-from bytewax_state.store.base import Slice, Store
+from bytewax_state.snapshot.versions import Versions
+from bytewax_state.store.base import STATE, Slice, Store
 from bytewax_state.store.heap import HeapStore
 from bytewax_state.store.rocksdb import RocksDBStore
-from bytewax_state.store.table import Memory, Table
 from bytewax_state.store.values import MARK_BYTES
 
 logger = logging.getLogger("bytewax_state")
-
-_told: set[tuple[str, str | None, Path]] = set()
 
 _TASKS = Path("/proc/self/task")
 """Where Linux shows the threads of this process."""
@@ -62,29 +53,10 @@ class Step:
     failures: list[BytewaxStateError] = field(default_factory=list, compare=False)
     """What ended executions in this process. Bytewax may show another error, where there are several processes."""
 
-    @property
-    def is_local(self) -> bool:
-        """Whether its workers need a local folder."""
-        return self.settings.uri is not None or self.settings.backend != "heap"
-
 
 def utc_now() -> datetime:
     """Return the current time, in UTC."""
     return datetime.now(timezone.utc)
-
-
-def storage_of(settings: Settings) -> Storage:
-    """Open the storage that settings name.
-
-    :arg settings: With a URI.
-
-    :returns: Storage.
-
-    :raises ConfigError: If they name none that can be used.
-
-    """
-    assert settings.uri is not None
-    return open_storage(settings.uri, settings.storage_options, settings.upload_threads)
 
 
 class StepWorker:
@@ -97,7 +69,7 @@ class StepWorker:
         worker_count: int,
         now: Callable[[], datetime] = utc_now,
         token: Callable[[int], bytes] = os.urandom,
-        storage: Callable[[Settings], Storage] = storage_of,
+        storage: OpenStorage = storage_of,
     ) -> None:
         """Init.
 
@@ -131,7 +103,7 @@ class StepWorker:
         self._rows: Mapping[int, int | None] = {}  # restored key group to its number of keys, if known
         self._groups: set[int] = set()
         self._store: Store[Logic] | None = None
-        self._history: History | None = None
+        self._versions: Versions | None = None
         self._resources = ExitStack()
         weakref.finalize(self, self._resources.close)
 
@@ -148,9 +120,7 @@ class StepWorker:
         :raises StorageError: If that cannot be told.
 
         """
-        step = self.step
-        if step.is_local:
-            check_free(step.settings.dir, step.id, self._index)
+        check_free(self.step.settings, self.step.id, self._index)
 
     def note(self, resume: object) -> int:
         """Note what Bytewax kept for a key group; nothing is read yet.
@@ -196,7 +166,6 @@ class StepWorker:
         """
         if self._store is None:
             self._store = self._open()
-            self._resources.callback(self._store.close)
         if self._given and group not in self._given:
             msg = (
                 f"the recovery directory has no row for key group {group} of step {self.step.id.step_id!r}, though it "
@@ -222,8 +191,8 @@ class StepWorker:
         store = self._store
         if store is None or group not in self._groups:
             return self._given[group][1]  # Bytewax is still loading
-        if self.changed and self._history is not None:
-            self._history.add(store, self.epoch)
+        if self.changed and self._versions is not None:
+            self._versions.wait(self._versions.freeze(store, self.epoch))
         self.changed = False
         ref = Ref(self._id.store_id, store.version, group, self.step.settings.key_groups)
         return ref.encode(self.step.id, self._keys)
@@ -246,60 +215,34 @@ class StepWorker:
         self._resources.close()
 
     def _open(self) -> Store[Logic]:
-        step, settings = self.step, self.step.settings
-        if not step.is_local:
-            return HeapStore(self.rows, None)
-        space = Workspace(settings.dir, self._id, self._index, self._count)
-        self._resources.callback(space.close)
-        memory = Memory.of(settings.memory)
-        if settings.uri is None:
-            return self._new_store(partial(Table.open, space.live, memory, create=True))
-        space.check_links()
-        catalog = Catalog(self._storage(settings), self._keys, settings.upload_threads)
-        origin = self._origin()
-        if not self._given:
-            claim(catalog, origin, (), self.now())
-            self._history = History(catalog, space, origin, {}, settings, self.now)
-            return self._new_store(partial(Table.open, space.live, memory, create=True))
         refs = [ref for ref, _ in self._given.values()]
-        done = restore(catalog, settings.dir, space.live, origin, refs, memory, self.now(), settings.upload_threads)
-        self._history = History(catalog, space, done.origin, done.durable, settings, self.now)
-        self._rows = done.rows
-        return self._new_store(lambda: done.table)
+        opened = open_step(
+            self.step.settings, self._id, self._index, self._count, refs, self._states(), self.now, self._storage
+        )
+        self._resources.callback(opened.close)
+        self._rows, self._versions = opened.rows, opened.versions
+        store = self._new_store(opened)
+        self._resources.callback(store.close)
+        return store
 
-    def _new_store(self, table: Callable[[], Table]) -> Store[Logic]:
-        settings = self.step.settings
+    def _states(self) -> dict[str, State]:
+        return {"logic": State(id=STATE, kind="logic", codec=self.step.settings.codec, ttl=None)}
+
+    def _new_store(self, opened: Opened) -> Store[Logic]:
+        settings, table = self.step.settings, opened.table
+        if table is None:
+            return HeapStore(self.rows, None)
         if settings.backend == "heap":
-            return HeapStore(self.rows, table)
+            return HeapStore(self.rows, lambda: table)
         return RocksDBStore(
             self.rows,
-            table,
+            lambda: table,
             capacity=settings.cache_entries,
             groups=settings.key_groups // self._count,
             missed=partial(metrics.missed, self.step.id.step_id),
             spilled=partial(metrics.spilled, self.step.id.step_id),
             mark=blake2b(self._id.store_id.encode(), digest_size=MARK_BYTES).digest(),
         )
-
-    def _origin(self) -> Origin:
-        settings = self.step.settings
-        return Origin(
-            store=self._id,
-            key_groups=settings.key_groups,
-            codec=settings.codec,
-            backend=settings.backend,
-            worker_index=self._index,
-            worker_count=self._count,
-            writer={name: _version(name) for name in ("bytewax-state", "bytewax", "rocksdict")},
-        )
-
-
-@cache
-def _version(package: str) -> str:
-    try:
-        return version(package)
-    except PackageNotFoundError:
-        return "not installed"  # found on the path only
 
 
 _newest: weakref.WeakValueDictionary[tuple[Path, StepId, int], "StepWorker"] = weakref.WeakValueDictionary()
@@ -346,7 +289,7 @@ class Workers:
         except BaseException as ex:
             worker.fail(ex)
             raise
-        _tell_places(self.step)
+        tell_places(self.step.id.flow_id, self.step.settings)
         _newest[place] = worker
         self._begun[threading.get_ident()] = worker
 
@@ -358,14 +301,3 @@ class Workers:
             return self._running[ident]
         self._running[ident] = begun
         return begun
-
-
-def _tell_places(step: Step) -> None:
-    """Log, once, where an execution writes: the first of its steps and workers speaks for all that write there."""
-    settings = step.settings
-    places = step.id.flow_id, settings.uri, settings.dir
-    if not step.is_local or places in _told:
-        return
-    _told.add(places)
-    shown = "none" if settings.uri is None else shared_url(settings.uri, settings.storage_options) or settings.uri
-    logger.info("started flow=%s snapshots=%s dir=%s", step.id.flow_id, shown, settings.dir)

@@ -11,8 +11,7 @@ from typing import Literal
 
 from bytewax_state.keygroups import HASH, NAMES_ID
 from bytewax_state.snapshot.layout import StoreId
-from bytewax_state.snapshot.manifest import FileEntry, Manifest, Stats
-from bytewax_state.store.base import STATE
+from bytewax_state.snapshot.manifest import FileEntry, Manifest, State, Stats
 
 
 @dataclass(frozen=True, slots=True)
@@ -21,7 +20,8 @@ class Origin:
 
     store: StoreId
     key_groups: int
-    codec: str
+    states: Mapping[str, State]
+    """Name to state."""
     backend: Literal["heap", "rocksdb"]
     worker_index: int
     worker_count: int
@@ -65,7 +65,7 @@ class Origin:
             rows=dict(rows),
             files=files,
             inline=dict(inline),
-            states={"logic": {"id": STATE, "kind": "logic", "codec": self.codec, "ttl": None}},
+            states=dict(self.states),
             ancestors=self.ancestors,
             stats=stats,
         )

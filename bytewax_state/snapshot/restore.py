@@ -236,10 +236,10 @@ def restore(
                 began = time.perf_counter()
                 done = _ingest(catalog, root, source, live.parent / f"from-{number}", table, memory, threads)
                 _tell(source, done, time.perf_counter() - began)
+            return Restored(table, {entry.local: entry for entry in base.manifest.files}, _rows(sources), origin)
         except BaseException:
             table.close()
             raise
-    return Restored(table, {entry.local: entry for entry in base.manifest.files}, _rows(sources), origin)
 
 
 def _rows(sources: Iterable[Source]) -> dict[int, int | None]:

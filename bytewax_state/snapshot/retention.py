@@ -2,7 +2,7 @@
 
 Owns when a version, and a file, is no longer wanted by the execution that runs, and the order of deletion: manifests,
 a grace period, a second look, files. It does not own what is garbage to somebody who looks from outside (`garbage`).
-Called by the history of a store, after each version that it published.
+Called by the versions of a store, after each one that is published.
 
 Why the order is safe, whoever restores meanwhile: a restore reads a manifest, writes its claim, and then looks whether
 the manifest is still there. If it is, the claim was there before the manifest went, so the second look sees it, and

@@ -109,9 +109,9 @@ class Execution(driver.Execution):
 
         """
 
-        def watch(table: driver.OpenTable) -> driver.OpenTable:
+        def watch(table: Table) -> Table:
             pilot.reach("store opens")
-            return lambda: WatchedTable(table(), pilot)
+            return WatchedTable(table, pilot)
 
         super().__init__(STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, pilot.around)
         self.workers = workers

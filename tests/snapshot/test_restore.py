@@ -11,12 +11,12 @@ import pytest
 from bytewax_state.errors import ConflictError, SnapshotError, SnapshotMissingError
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.history import History
 from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import claim, plan
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import Restored, find, restore
+from bytewax_state.snapshot.versions import Versions
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.storage.storage import Storage
 from bytewax_state.storage.uri import open_storage
@@ -42,7 +42,7 @@ class Writer:
         self.origin = Origin(
             store=StoreId(STEP, f"{len(os.listdir(folder)):04}-w{index:03}-{os.urandom(4).hex()}"),
             key_groups=GROUPS,
-            codec="pickle",
+            states={},
             backend="heap",
             worker_index=index,
             worker_count=2,
@@ -62,7 +62,7 @@ class Writer:
             claim(self.catalog, self.origin, (), NOW)
             self.store = open_store(lambda: Table.open(self.space.live, MEMORY, create=True), capacity)
         inherited = self.done.durable if self.done else {}
-        self.history = History(self.catalog, self.space, self.origin, inherited, self.settings, self.now)
+        self.versions = Versions(self.catalog, self.space, self.origin, inherited, self.settings, self.now)
         rows = self.done.rows if self.done else {}
         self.parts = {group: self.store.add(group, True, rows[group]) for group in sorted(self.refs)}
 
@@ -77,7 +77,7 @@ class Writer:
         put(self.parts[group], key, value)
 
     def publish(self) -> list[Ref]:
-        self.history.add(self.store, epoch=1)
+        self.versions.wait(self.versions.freeze(self.store, epoch=1))
         return [Ref(self.origin.store.store_id, self.store.version, group, GROUPS) for group in self.parts]
 
     def contents(self) -> dict[int, dict[str, object]]:

@@ -1,11 +1,13 @@
-"""The history of one store: each version frozen, published, and in time deleted.
+"""The versions of one store: each frozen, published, and in time deleted.
 
-Owns what the next version can build on, and the order: freeze, publish, retain, tidy. It does not own the store, nor
-when a version is due. Called by the dataflow at the end of an epoch in which the state changed.
+Owns what waits to be published, what the next version can build on, and the order: freeze, publish, retain, tidy. It
+does not own the store, nor when a version is due. Called by the dataflow at the end of an epoch in which the state
+changed: it freezes, and waits until that version is durable.
 """
 
+from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import replace
+from dataclasses import dataclass, replace
 from datetime import datetime
 from typing import Any
 
@@ -17,10 +19,21 @@ from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import publish
 from bytewax_state.snapshot.retention import Collector, Policy
 from bytewax_state.snapshot.workspace import Workspace
-from bytewax_state.store.base import Store
+from bytewax_state.store.base import Frozen, Store
 
 
-class History:
+@dataclass(frozen=True, slots=True)
+class _Waiting:
+    """A version that is to be published."""
+
+    frozen: Frozen
+    epoch: int
+    """Newest epoch whose items it has seen."""
+    at: datetime
+    """When it was frozen."""
+
+
+class Versions:
     """The versions of one store."""
 
     def __init__(
@@ -53,6 +66,7 @@ class History:
         self._durable = dict(inherited)
         self._threads = settings.upload_threads
         self._now = now
+        self._waiting: deque[_Waiting] = deque()
         self._collector = Collector(
             catalog,
             origin.store,
@@ -62,28 +76,50 @@ class History:
             origin.outlived_at,
         )
 
-    def add(self, store: Store[Any], epoch: int) -> None:
-        """Freeze and publish a version; when this returns, it is durable.
+    def freeze(self, store: Store[Any], epoch: int) -> int:
+        """Freeze the next version, which is to be published then.
 
         :arg store: The store.
 
         :arg epoch: Newest epoch whose items it has seen.
+
+        :returns: The version.
+
+        :raises StorageError: If the local disk fails.
+
+        """
+        frozen = store.freeze(self._workspace.frozen(store.version + 1))
+        now = self._now()
+        self._collector.note_freeze(frozen.version, now)
+        self._waiting.append(_Waiting(frozen, epoch, now))
+        return frozen.version
+
+    def wait(self, version: int) -> None:
+        """Return once a version is durable, and what it supersedes is let go.
+
+        :arg version: One that was frozen.
 
         :raises StorageError: If it cannot be made durable.
 
         :raises ConflictError: If another execution took this one for dead before it published anything.
 
         """
-        frozen = store.freeze(self._workspace.frozen(store.version + 1))
-        now = self._now()
-        self._collector.note_freeze(frozen.version, now)
-        manifest = publish(self._catalog, self._origin, frozen, self._durable, epoch, now, self._threads)
+        while self._waiting and self._waiting[0].frozen.version <= version:
+            manifest = self._publish(self._waiting[0])
+            self._waiting.popleft()
+            self._retain(manifest)
+
+    def _publish(self, one: _Waiting) -> Manifest:
+        manifest = publish(self._catalog, self._origin, one.frozen, self._durable, one.epoch, one.at, self._threads)
         if manifest.version == 1:
             self._check_claim(manifest)
         self._durable = {entry.local: entry for entry in manifest.files}
+        return manifest
+
+    def _retain(self, manifest: Manifest) -> None:
         self._collector.note_published(manifest)
         self._origin = replace(self._origin, ancestors=self._collector.collect())
-        self._workspace.tidy(frozen.version)
+        self._workspace.tidy(manifest.version)
 
     def _check_claim(self, manifest: Manifest) -> None:
         """See that nobody has deleted what the first version was built on; see `retention`."""
