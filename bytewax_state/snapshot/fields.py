@@ -1,4 +1,4 @@
-"""Checks of values that were read from outside, so may be anything.
+"""Fields of what was read from outside: a value may be anything, and is checked before it is used.
 
 Owns how a check fails: a `ValueError` that says what was found and what was expected. It does not own the rules, nor
 what is said to the user. Called by `manifest`, for every field.

@@ -15,7 +15,8 @@ from typing import Any, TypedDict
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
 from bytewax_state.keygroups import MAX_KEY_GROUPS
 from bytewax_state.signing import UNSIGNED, Keys
-from bytewax_state.snapshot.checks import (
+from bytewax_state.snapshot.envelope import ADVICE, seal, unpack, unseal
+from bytewax_state.snapshot.fields import (
     check,
     check_bytes,
     check_count,
@@ -26,7 +27,6 @@ from bytewax_state.snapshot.checks import (
     check_text,
     check_time,
 )
-from bytewax_state.snapshot.envelope import ADVICE, seal, unpack, unseal
 from bytewax_state.snapshot.layout import StepId, StoreId, is_local_name, is_store_id, parse_file_path
 
 __all__ = [

@@ -22,7 +22,7 @@ from pathlib import Path
 
 from bytewax_state import metrics
 from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError, StorageError
-from bytewax_state.keygroups import HASH, NAMES_ID, group_range
+from bytewax_state.keygroups import HASH, NAMES_ID
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, check_compatible, name_of
@@ -31,6 +31,7 @@ from bytewax_state.snapshot.publish import claim
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.storage.local import hash_file, local_disk
 from bytewax_state.storage.storage import Storage
+from bytewax_state.store.rowkeys import group_range
 from bytewax_state.store.table import Memory, Table
 
 logger = logging.getLogger("bytewax_state")

@@ -13,7 +13,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import Generic, Protocol, TypeAlias, TypeVar
 
-from bytewax_state.keygroups import timer_key, value_key
+from bytewax_state.store.rowkeys import timer_key, value_key
 from bytewax_state.store.table import Table
 from bytewax_state.store.timer_rows import TimerRows
 from bytewax_state.store.timers import Hold, Timers, from_microseconds, to_microseconds

@@ -9,8 +9,8 @@ from datetime import datetime
 from itertools import islice
 from typing import TypeVar
 
-from bytewax_state.keygroups import parse_value_key, value_range
 from bytewax_state.store.base import STATE, WALK, Rows, Slice, Store
+from bytewax_state.store.rowkeys import parse_value_key, value_range
 from bytewax_state.store.table import Table
 
 T = TypeVar("T")

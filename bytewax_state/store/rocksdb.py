@@ -9,8 +9,8 @@ from datetime import datetime
 from itertools import chain, islice
 from typing import TypeVar
 
-from bytewax_state.keygroups import parse_value_key, value_key, value_range
 from bytewax_state.store.base import STATE, WALK, Row, Rows, Slice, Store
+from bytewax_state.store.rowkeys import parse_value_key, value_key, value_range
 from bytewax_state.store.table import Table
 from bytewax_state.store.timers import Hold, from_microseconds, to_microseconds
 from bytewax_state.store.values import parse_value

@@ -8,7 +8,7 @@ keys (`timers`), and never looks at a clock. Called by the slices of the stores.
 from collections.abc import Callable
 from datetime import datetime
 
-from bytewax_state.keygroups import parse_timer_key, timer_key, timer_range
+from bytewax_state.store.rowkeys import parse_timer_key, timer_key, timer_range
 from bytewax_state.store.table import Table
 from bytewax_state.store.timers import MOMENT, ORIGIN, Hold, from_microseconds, to_microseconds
 
