@@ -18,10 +18,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
-from bytewax_state.admin.cleanup import Garbage
-from bytewax_state.admin.cleanup import delete as delete_garbage
-from bytewax_state.admin.cleanup import plan as plan_garbage
-from bytewax_state.admin.survey import Roots, Survey, read_roots
+from bytewax_state.admin import garbage
+from bytewax_state.admin.garbage import Garbage
+from bytewax_state.admin.roots import Roots, read_roots
+from bytewax_state.admin.survey import Survey
+from bytewax_state.admin.verify import check
 from bytewax_state.admin.views import (
     Bar,
     error_text,
@@ -264,7 +265,7 @@ def verify(
     age = _duration("--min-age", min_age)
     with _opened(uri, "checking") as survey:
         look = lambda: read_roots(recovery, survey.keys) if recovery else Roots()  # noqa: E731
-        report = survey.verify(look, deep, age, world.now)
+        report = check(survey, look, deep, age, world.now)
     _print(json_line(asdict(finding)) if as_json else finding_text(finding) for finding in report.findings)
     if not as_json:
         _print([report_sums(report, deep)])
@@ -311,7 +312,7 @@ def gc(
     world: World = ctx.obj
     age, pause = _duration("--min-age", min_age), _duration("--grace", grace)
     with _opened(uri, "looking for garbage") as survey:
-        todo = plan_garbage(survey, recovery, flow, age, world.now)
+        todo = garbage.plan(survey, recovery, flow, age, world.now)
         survey.progress.close()
         if not as_json:
             _print(map(garbage_text, todo))
@@ -378,7 +379,7 @@ def _delete(
 ) -> Sequence[Garbage]:
     manifests = sum(len(one.plan.manifests) for one in todo)
     try:
-        return delete_garbage(survey.catalog, todo, lambda: wait(grace, sleep))
+        return garbage.delete(survey.catalog, todo, lambda: wait(grace, sleep))
     except KeyboardInterrupt:
         _tell(
             f"interrupted: of {manifests} manifests some or all are deleted, and their files are still there; a later "

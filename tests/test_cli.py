@@ -21,7 +21,7 @@ from bytewax_state.signing import read_keys
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import is_store_id
 from bytewax_state.snapshot.manifest import Manifest, Stats, name_of
-from tests.admin.test_survey import predicates
+from tests.admin.test_verify import predicates
 from tests.shop import KEY, NOTHING_RUNS, OTHER, STEP, Shop
 from tests.snapshot.shelves import manifest, named, store
 

@@ -12,7 +12,7 @@ import pytest
 from bytewax_state import cli
 from bytewax_state.admin.survey import Survey
 from bytewax_state.signing import UNSIGNED
-from tests.admin.test_survey import Quiet
+from tests.admin.test_verify import Quiet
 from tests.disks import bound, close
 from tests.faults import ALWAYS, Fault, FaultyStorage
 from tests.shop import NOTHING_RUNS, STEP, Shop

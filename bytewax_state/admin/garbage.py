@@ -1,45 +1,144 @@
 """Garbage: what nobody can resume from any more, seen from outside and with the recovery directory in hand.
 
-Owns what is reachable from the refs in Bytewax's recovery partitions, and deletes the rest in the order of `retention`.
-It does not own what a running execution deletes of its own accord. Called by `bytewax-state gc`.
+Owns what is reachable from the refs in Bytewax's recovery partitions, and that all steps of a flow are planned before
+anything of the first one goes, and wait for one grace period. It does not own the order of deletion (`sweep`), nor what
+a running execution deletes of its own accord (`retention`). Called by `bytewax-state gc`, and by `verify`.
 """
 
-from collections.abc import Collection, Iterator
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from datetime import datetime, timedelta
+from pathlib import Path
 
-from bytewax_state.errors import SnapshotMissingError
+from bytewax_state.admin.roots import Roots, read_roots
+from bytewax_state.admin.survey import Survey
+from bytewax_state.errors import SnapshotMissingError, UsageError
 from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
-from bytewax_state.snapshot.layout import store_time
+from bytewax_state.snapshot.layout import component, is_of, store_time
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
-from bytewax_state.snapshot.restore import serves
+from bytewax_state.snapshot.sources import serving
+from bytewax_state.snapshot.sweep import Sweep, check_certain
 
 
 @dataclass(frozen=True, slots=True)
-class Plan:
-    """What may go of one step."""
+class Garbage:
+    """What may go of a step, or went."""
 
-    prefix: str
-    """Folder of the step in the storage."""
-    manifests: tuple[str, ...]
-    """Names of objects, oldest first."""
-    files: tuple[str, ...]
-    """Names of objects."""
+    plan: Sweep
+    sizes: Mapping[str, int | None]
+    """Bytes of each manifest and file; `None` if it is gone already."""
 
-    def __bool__(self) -> bool:
-        """Tell whether anything may go."""
-        return bool(self.manifests or self.files)
+    @property
+    def bytes(self) -> int:
+        """Bytes of all manifests and files."""
+        return sum(self.sizes[name] or 0 for name in (*self.plan.manifests, *self.plan.files))
 
 
-def plan(step: StepListing, refs: Collection[Ref], min_age: timedelta, now: datetime) -> Plan:
+def plan(
+    survey: Survey, folders: Iterable[Path], flow: str | None, min_age: timedelta, now: Callable[[], datetime]
+) -> list[Garbage]:
+    """Plan what may go of the flow that recovery partitions belong to.
+
+    :arg survey: Of the storage.
+
+    :arg folders: Folders that together hold all recovery partitions.
+
+    :arg flow: The flow, where these do not tell.
+
+    :arg min_age: See `plan_step`.
+
+    :arg now: Tells the time.
+
+    :returns: By step; a step without roots goes whole, and one without garbage is left out.
+
+    :raises UsageError: If a partition is missing, or they are another flow's, or do not tell whose.
+
+    :raises SnapshotError: If a ref or a manifest cannot be read, or nothing serves a ref.
+
+    :raises StorageError: If the storage cannot be read.
+
+    """
+    folders = list(folders)
+
+    def look() -> list[Garbage]:
+        at = now()  # before anything is read; see `verify`
+        roots = read_roots(folders, survey.keys)
+        return _plan(survey, roots, _flows(roots, flow), min_age, at)
+
+    try:
+        return look()
+    except SnapshotMissingError:
+        # A flow that runs may have deleted, between two looks, what it had just superseded.
+        return look()
+
+
+def delete(catalog: Catalog, todo: Sequence[Garbage], wait: Callable[[], object]) -> list[Garbage]:
+    """Delete what was planned.
+
+    :arg catalog: Where.
+
+    :arg todo: What goes.
+
+    :arg wait: Waits for the grace period.
+
+    :returns: What was deleted, by step.
+
+    :raises SnapshotCorruptError: If a manifest cannot be read after the grace period.
+
+    :raises StorageError: If something cannot be deleted.
+
+    """
+    for one in todo:
+        one.plan.begin(catalog.storage)
+    wait()
+    looks = ((one, catalog.step(one.plan.prefix)) for one in todo)
+    return [Garbage(one.plan.finish(catalog.storage, step), one.sizes) for one, step in looks]
+
+
+def _flows(roots: Roots, flow: str | None) -> Collection[str]:
+    if not roots.flows and flow is None:
+        msg = (
+            "nothing in the recovery directory tells which flow it belongs to, so nothing of any flow is needed by it; "
+            "if it is the right one, name the flow with --flow, and all its snapshots are garbage"
+        )
+        raise UsageError(msg)
+    if roots.flows and flow is not None and flow not in roots.flows:
+        msg = f"the recovery directory belongs to {', '.join(map(repr, roots.flows))}, so not to the flow {flow!r}"
+        raise UsageError(msg)
+    return roots.flows if flow is None else [flow]
+
+
+def _plan(survey: Survey, roots: Roots, flows: Collection[str], min_age: timedelta, now: datetime) -> list[Garbage]:
+    for why in roots.unreadable.values():
+        raise why[0]
+    wanted = {prefix for prefix in roots.needed if is_of(prefix, flows)}
+    prefixes = wanted.union(survey.catalog.steps(map(component, flows)))
+    steps = [survey.catalog.step(prefix) for prefix in sorted(prefixes)]
+    plans = [(step, plan_step(step, roots.of(step), min_age, now)) for step in steps]
+    return [Garbage(todo, _sizes(survey, step, todo)) for step, todo in plans if todo]
+
+
+def _sizes(survey: Survey, step: StepListing, todo: Sweep) -> dict[str, int | None]:
+    """Tell the sizes of what goes; of files that a manifest names, it tells."""
+    told: dict[str, int | None] = {name: entry.size for name, entry in step.named().items()}
+    told |= {name_of(manifest): manifest.stats.manifest_bytes for manifest in step.manifests()}
+    return told | survey.ask([name for name in todo.files if name not in told], survey.storage.size)
+
+
+def plan_step(step: StepListing, refs: Collection[Ref], min_age: timedelta, now: datetime) -> Sweep:
     """Choose what may go of one step.
 
-    What stays: for each ref the manifest that serves it; of a store with such a one, the newest manifest too, as its
-    execution may be running; all of a store that wrote a manifest within `min_age`, or is newer than all that the refs
-    name, and of its ancestors; and every file that one of these names. Files that no manifest ever named, as of an
-    upload that was cut short, stay too in a store that a ref names, as they may belong to an upload that is under way.
-    With a `min_age` of zero nothing runs, so neither these nor newer stores are spared.
+    What stays:
+
+    - of each ref, the oldest manifest that serves it;
+    - of a store that a ref names, the newest manifest: its execution may be running, and go on from there;
+    - of a store that wrote a manifest within `min_age`, or is newer than all that the refs name, everything, and also
+      of its ancestors: its execution may be about to commit;
+    - every file that a manifest names which stays; and of a store that a ref names, the files that no manifest ever
+      named: they may belong to an upload that is under way, or to one that was cut short.
+
+    With a `min_age` of zero nothing runs, so nothing is spared for what may be under way.
 
     :arg step: What there is.
 
@@ -59,7 +158,7 @@ def plan(step: StepListing, refs: Collection[Ref], min_age: timedelta, now: date
     :raises StorageError: If manifests were being deleted all the time.
 
     """
-    _check(step, "nothing")
+    check_certain(step, "nothing")
     served = {(one.store_id, one.version) for one in _serving(step, refs)}
     running = {store_id for store_id, _ in served}
     young = {store_id for store_id, shelf in step.stores.items() if _is_young(shelf, min_age, now)}
@@ -73,69 +172,22 @@ def plan(step: StepListing, refs: Collection[Ref], min_age: timedelta, now: date
         newest = manifest.store_id in running and manifest is step.stores[manifest.store_id].newest
         return at in served or newest or manifest.store_id in spared
 
-    stay = [one for one in step.manifests() if stays(one)]
-    go = [one for one in step.manifests() if not stays(one)]
-    named = {entry.path for one in stay for entry in one.files}
-    once = {entry.path for one in go for entry in one.files}
+    named, ever = step.named(stays), step.named()
     files = [
-        f"{step.prefix}/{path}"
+        name
         for store_id, shelf in step.stores.items()
-        for path in shelf.files
-        if path not in named
+        for name in shelf.files
+        if name not in named
         and store_id not in spared
-        and (path in once or store_id not in running or min_age == timedelta(0))
+        and (name in ever or store_id not in running or min_age == timedelta(0))
     ]
-    return Plan(step.prefix, tuple(name_of(one) for one in go), tuple(files))
-
-
-def delete_manifests(catalog: Catalog, todo: Plan) -> None:
-    """Begin to do what a plan says. The rest comes after the grace period: `delete_files`.
-
-    :arg catalog: Where.
-
-    :arg todo: The plan.
-
-    :raises StorageError: If a manifest cannot be deleted; those behind it stay then.
-
-    """
-    for name in todo.manifests:
-        catalog.storage.delete([name])
-
-
-def delete_files(catalog: Catalog, todo: Plan) -> Plan:
-    """Delete the files that still nobody names.
-
-    :arg catalog: Where.
-
-    :arg todo: The plan.
-
-    :returns: What was deleted of it, with the manifests.
-
-    :raises SnapshotCorruptError: If a manifest cannot be read; files stay then.
-
-    :raises StorageError: If something cannot be deleted, or manifests were being deleted all the time.
-
-    """
-    step = catalog.step(todo.prefix)
-    _check(step, "no file")
-    named = step.named()
-    files = tuple(name for name in todo.files if name not in named)
-    catalog.storage.delete(files)
-    return Plan(todo.prefix, todo.manifests, files)
-
-
-def _check(step: StepListing, what: str) -> None:
-    doubt = step.doubt()
-    if doubt is not None:
-        msg = f"{what} of {step.prefix} is deleted, as {doubt}"
-        raise type(doubt)(msg)
+    return Sweep(step.prefix, tuple(name_of(one) for one in step.manifests() if not stays(one)), tuple(files))
 
 
 def _serving(step: StepListing, refs: Collection[Ref]) -> Iterator[Manifest]:
     """Visit, for each ref, the oldest manifest that serves it."""
     for ref in refs:
-        shelf = step.stores.get(ref.store_id)
-        served = [one for one in shelf.manifests.values() if serves(one, ref)] if shelf else []
+        served = serving(step, ref)
         if not served:
             msg = (
                 f"nothing of {step.prefix} is deleted: the recovery directory needs version {ref.version} of store "

@@ -9,11 +9,11 @@ from collections.abc import Callable, Collection, Iterable, Iterator
 from dataclasses import dataclass
 from itertools import pairwise
 
-from bytewax_state.admin.garbage import Plan
 from bytewax_state.snapshot.catalog import StepListing
 from bytewax_state.snapshot.manifest import FileEntry, Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
-from bytewax_state.snapshot.restore import serves
+from bytewax_state.snapshot.sources import serving
+from bytewax_state.snapshot.sweep import Sweep
 
 
 @dataclass(frozen=True, slots=True)
@@ -35,8 +35,7 @@ def refs_can_be_restored(step: StepListing, refs: Iterable[Ref]) -> Iterator[Fin
     """
     lost: dict[tuple[str, int], list[int]] = {}
     for ref in refs:
-        shelf = step.stores.get(ref.store_id)
-        if shelf is None or not any(serves(one, ref) for one in shelf.manifests.values()):
+        if not serving(step, ref):
             lost.setdefault((ref.store_id, ref.version), []).append(ref.group)
     for (store_id, version), groups in lost.items():
         there = sorted(step.stores[store_id].manifests) if store_id in step.stores else "none"
@@ -154,7 +153,7 @@ def groups_have_rows(step: StepListing, refs: Collection[Ref]) -> Iterator[Findi
         yield Finding("groups_have_rows", step.prefix, text)
 
 
-def nothing_is_unreachable(garbage: Plan) -> Iterator[Finding]:
+def nothing_is_unreachable(garbage: Sweep) -> Iterator[Finding]:
     """Nothing is left that nobody can resume from, but what retention and its grace period still cover.
 
     Prevented: crash loops that fill the storage. `bytewax-state gc` deletes what is found.

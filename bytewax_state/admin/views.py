@@ -18,9 +18,9 @@ from rich.progress import BarColumn, MofNCompleteColumn, TextColumn, TimeElapsed
 from rich.progress import Progress as RichProgress
 from rich.table import Table
 
-from bytewax_state.admin.cleanup import Garbage
+from bytewax_state.admin.garbage import Garbage
 from bytewax_state.admin.invariants import Finding
-from bytewax_state.admin.survey import Report
+from bytewax_state.admin.verify import Report
 from bytewax_state.errors import BytewaxStateError
 from bytewax_state.snapshot.catalog import Shelf, StepListing
 from bytewax_state.snapshot.layout import parse_manifest_name

@@ -1,11 +1,11 @@
 """The catalog: every manifest of a storage, read, written and listed.
 
 Owns that each manifest is read and written under its own name, with the keys of the run, and what lies below a step at
-one moment. It does not own the format (`manifest`), nor what may go or is missing (`retention`, `invariants`).
+one moment. It does not own the format (`manifest`), nor what may go or is missing (`sweep`, `invariants`).
 Called by the verbs that publish, restore and delete, and by the command line.
 """
 
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field, replace
 from typing import TypeAlias
@@ -36,7 +36,7 @@ class Shelf:
     manifests: Mapping[int, Manifest]
     """By version, rising: those that were read. Without their inline files."""
     files: tuple[str, ...]
-    """Paths below the step."""
+    """Names of objects."""
 
     @property
     def oldest(self) -> Manifest | None:
@@ -72,9 +72,16 @@ class StepListing:
         for shelf in self.stores.values():
             yield from shelf.manifests.values()
 
-    def named(self) -> dict[str, FileEntry]:
-        """Tell the files that these manifests name: name of the object to entry."""
-        return {f"{self.prefix}/{entry.path}": entry for manifest in self.manifests() for entry in manifest.files}
+    def named(self, by: Callable[[Manifest], bool] = lambda manifest: True) -> dict[str, FileEntry]:
+        """Tell the files that manifests name.
+
+        :arg by: Chooses the manifests.
+
+        :returns: Name of the object to entry.
+
+        """
+        chosen = filter(by, self.manifests())
+        return {f"{self.prefix}/{entry.path}": entry for manifest in chosen for entry in manifest.files}
 
     def doubt(self) -> BytewaxStateError | None:
         """Say why nothing can be concluded from what is not here.
@@ -205,10 +212,9 @@ class Catalog:
         manifests: dict[str, dict[int, str]] = {}
         files: dict[str, list[str]] = {}
         for name in first:
-            path = name.removeprefix(f"{prefix}/")
-            file = parse_file_path(path)
+            file = parse_file_path(name.removeprefix(f"{prefix}/"))
             if file is not None:
-                files.setdefault(file[0], []).append(path)
+                files.setdefault(file[0], []).append(name)
         for name in sorted({*first, *second}):
             parsed = parse_manifest_name(name)
             if parsed is not None:

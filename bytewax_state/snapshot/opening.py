@@ -19,6 +19,7 @@ from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot import workspace
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
+from bytewax_state.snapshot.lineage import Lineage
 from bytewax_state.snapshot.manifest import State
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import claim
@@ -117,7 +118,7 @@ def open_step(
         origin = Origin(store, settings.key_groups, states, settings.backend, worker_index, worker_count, _writer())
         begun = _begin(settings, catalog, space, origin, refs, now())
         resources.callback(begun.table.close)
-        versions = Versions(catalog, space, begun.origin, begun.durable, settings, now)
+        versions = Versions(catalog, space, begun.origin, begun.lineage, begun.durable, settings, now)
         return Opened(begun.table, begun.rows, versions, resources.pop_all())
 
 
@@ -128,7 +129,7 @@ def _begin(
         memory = Memory.of(settings.memory)
         return restore(catalog, settings.dir, space.live, origin, refs, memory, at, settings.upload_threads)
     claim(catalog, origin, (), at)
-    return Restored(_new_table(settings, space), {}, {}, origin)
+    return Restored(_new_table(settings, space), {}, {}, origin, Lineage())
 
 
 def _new_table(settings: Settings, space: Workspace) -> Table:

@@ -29,10 +29,6 @@ class Origin:
     """Package name to version."""
     ancestors: tuple[str, ...] = ()
     """Every store of which files may still be inherited, transitively."""
-    elders: tuple[str, ...] = ()
-    """The ancestors of those that it was restored from."""
-    outlived_at: datetime | None = None
-    """When these had published what it was restored from, and so were done with the elders."""
 
     def manifest(
         self,

@@ -2,7 +2,7 @@
 
 Owns what is uploaded (only files that no manifest of this store names yet) and in which order (the manifest last, so
 that what no manifest names does not exist). It does not own the freeze, nor when a version may go (`retention`).
-Called by the worker's step, for every version, and by `restore` for the claim.
+Called by `versions`, for every version, and by `opening` and `restore` for the claim.
 """
 
 import logging

@@ -1,8 +1,8 @@
 """Restore: refs → manifests → files → an open table.
 
-Owns which manifest serves which ref, where each file comes from, and that nothing is used before it is verified.
-It does not own the refs (Bytewax keeps them) nor the live objects (the store reads them from the table).
-Called by the worker's step, at the first item of an execution.
+Owns where each file comes from, and that nothing is used before it is verified. It does not own which manifest serves
+which ref (`sources`), the refs (Bytewax keeps them), nor the live objects (the store reads them from the table).
+Called by `opening`, at the first item of an execution.
 
     refs of this worker            one table, open, under the new store's id
       ├ store A: groups 1 4 7  ──►   base: A's files, linked or fetched; groups that are not ours clipped
@@ -13,7 +13,7 @@ import logging
 import os
 import shutil
 import time
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -21,28 +21,20 @@ from datetime import datetime
 from pathlib import Path
 
 from bytewax_state import metrics
-from bytewax_state.errors import SnapshotCorruptError, SnapshotError, SnapshotMissingError, StorageError
-from bytewax_state.keygroups import HASH, NAMES_ID
+from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.layout import StepId, StoreId
-from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, check_compatible, name_of
+from bytewax_state.snapshot.lineage import Lineage, descend
+from bytewax_state.snapshot.manifest import FileEntry, Manifest, name_of
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import claim
 from bytewax_state.snapshot.ref import Ref
+from bytewax_state.snapshot.sources import Source, elsewhere, find
 from bytewax_state.storage.local import hash_file, local_disk
 from bytewax_state.storage.storage import Storage
 from bytewax_state.store.rowkeys import group_range
 from bytewax_state.store.table import Memory, Table
 
 logger = logging.getLogger("bytewax_state")
-
-
-@dataclass(frozen=True, slots=True)
-class Source:
-    """A manifest, and the key groups that it serves."""
-
-    manifest: Manifest
-    groups: tuple[int, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,6 +48,7 @@ class Restored:
     """Key group to the number of its keys that have a state; `None`: nobody counted them."""
     origin: Origin
     """The new store's, with its ancestors."""
+    lineage: Lineage
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,125 +57,6 @@ class Fetched:
 
     linked_bytes: int = 0
     fetched_bytes: int = 0
-
-
-def serves(manifest: Manifest, ref: Ref) -> bool:
-    """Tell whether a manifest holds the state that a ref names.
-
-    :arg manifest: Of the ref's store.
-
-    :arg ref: Ref.
-
-    :returns: Whether it is the ref's version, or a later one in which the group had not changed since.
-
-    """
-    changed = manifest.groups.get(ref.group)
-    if changed is None:
-        return False
-    return manifest.version == ref.version or (manifest.version > ref.version and changed <= ref.version)
-
-
-def find(catalog: Catalog, step: StepId, refs: Iterable[Ref]) -> list[Source]:
-    """Find manifests that together serve all refs.
-
-    :arg catalog: Where they are.
-
-    :arg step: Step.
-
-    :arg refs: One for every key group of this worker.
-
-    :returns: Sources, that of the most groups first.
-
-    :raises SnapshotMissingError: If no manifest serves a ref.
-
-    :raises SnapshotCorruptError: If a manifest is damaged.
-
-    :raises IncompatibleError: If one was written with other key groups, or by a newer version.
-
-    """
-    stores: dict[str, list[Ref]] = {}
-    for ref in refs:
-        stores.setdefault(ref.store_id, []).append(ref)
-    sources = [
-        source
-        for store_id, wanted in sorted(stores.items())
-        for source in _serve(catalog, StoreId(step, store_id), wanted)
-    ]
-    return sorted(sources, key=lambda source: -len(source.groups))
-
-
-def _serve(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iterator[Source]:
-    # One run wrote all of a store. So nobody can put something unsigned in the place of what it signed, even while that
-    # is accepted from those before it.
-    catalog = catalog.strict() if any(ref.signed for ref in wanted) else catalog
-    left = list(wanted)
-    seen: list[int] = []
-    unread: SnapshotError | None = None
-    for version, is_enough in _candidates(catalog, store, wanted):
-        try:
-            manifest = catalog.read(store.manifest(version))
-        except FileNotFoundError:
-            continue
-        except SnapshotError as ex:
-            unread = unread or ex  # a later one may serve as well
-            continue
-        seen.append(version)
-        check_compatible(manifest, wanted[0].key_groups, HASH, NAMES_ID)
-        served = [ref for ref in left if serves(manifest, ref)]
-        if served and is_enough(len(served)):
-            left = [ref for ref in left if ref not in served]
-            yield Source(manifest, tuple(sorted(ref.group for ref in served)))
-        if not left:
-            if unread is not None:
-                logger.warning("%s; all that is needed is in other versions too", unread)
-            return
-    if unread is not None:
-        msg = f"{unread}{_elsewhere(catalog, store, '')}"
-        raise type(unread)(msg) from unread
-    raise _missing(catalog, store, left[0], seen)
-
-
-def _candidates(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iterator[tuple[int, Callable[[int], bool]]]:
-    """Yield versions, the likeliest first, and tell of how many refs one has to serve some to be taken.
-
-    The newest is best where it serves all: whoever still runs with that store deletes it last, and its files are the
-    likeliest to be on the local disk. Where it does not, as its epoch did not commit, the exact ones are.
-    """
-    exact = sorted({ref.version for ref in wanted}, reverse=True)
-    there = [version for version in reversed(catalog.versions(store)) if version >= exact[-1]]
-    for version in there[:1]:
-        yield version, lambda served: served == len(wanted)
-    for version in dict.fromkeys([*exact, *there]):
-        yield version, lambda served: True
-
-
-def _elsewhere(catalog: Catalog, store: StoreId, path: str) -> str:
-    """Say which versions of a store could serve an earlier epoch, when a file of one of them, or a manifest, is bad."""
-    sound: dict[int, int] = {}
-    with suppress(StorageError):
-        for version in catalog.versions(store):
-            with suppress(FileNotFoundError, SnapshotError):
-                manifest = catalog.read(store.manifest(version))
-                if version != CLAIM and all(entry.path != path for entry in manifest.files):
-                    sound[version] = manifest.epoch
-    if not sound:
-        return ""
-    versions, epochs = (", ".join(map(str, numbers)) for numbers in (sound, sorted(set(sound.values()))))
-    return (
-        f". Of the store {store.store_id!r}, versions {versions} do not need it: a copy of the recovery directory as "
-        f"it was after one of the epochs {epochs} can be resumed from"
-    )
-
-
-def _missing(catalog: Catalog, store: StoreId, ref: Ref, seen: Sequence[int]) -> SnapshotMissingError:
-    there = f"versions {sorted(set(seen))}, none of which holds that" if seen else "no manifest of that store"
-    msg = (
-        f"the state of key group {ref.group} of step {store.step.step_id!r} is gone: it is in version {ref.version} of "
-        f"store {store.store_id!r}, and {catalog.storage.url} has {there}. Check BYTEWAX_STATE_URI, or bring back an "
-        "older copy of the recovery directory together with its snapshots; to start without the state, use an empty "
-        "recovery directory"
-    )
-    return SnapshotMissingError(msg)
 
 
 def restore(
@@ -225,7 +99,8 @@ def restore(
     began = time.perf_counter()
     sources = find(catalog, origin.store.step, refs)
     base, *others = sources
-    origin = _descend(origin, [source.manifest for source in sources], at)
+    lineage = descend([source.manifest for source in sources], at)
+    origin = replace(origin, ancestors=lineage.ancestors)
     _claim(catalog, origin, sources, at)
     with local_disk(live.parent):
         done = bring(catalog, root, base.manifest, live, threads)
@@ -237,7 +112,9 @@ def restore(
                 began = time.perf_counter()
                 done = _ingest(catalog, root, source, live.parent / f"from-{number}", table, memory, threads)
                 _tell(source, done, time.perf_counter() - began)
-            return Restored(table, {entry.local: entry for entry in base.manifest.files}, _rows(sources), origin)
+            return Restored(
+                table, {entry.local: entry for entry in base.manifest.files}, _rows(sources), origin, lineage
+            )
         except BaseException:
             table.close()
             raise
@@ -248,18 +125,8 @@ def _rows(sources: Iterable[Source]) -> dict[int, int | None]:
     return {group: None if rows is None else rows[group] for groups, rows in counted for group in groups}
 
 
-def _descend(origin: Origin, parents: Sequence[Manifest], at: datetime) -> Origin:
-    """Name the ancestors of a new store."""
-    known = {parent.store_id for parent in parents}
-    elders = {ancestor for parent in parents for ancestor in parent.ancestors} - known
-    # A later version proves that the first was committed by then. When the first itself was, nobody noted.
-    outlived_at = max(parent.created_at if parent.version > 1 else at for parent in parents)
-    ancestors = tuple(sorted(known | elders))
-    return replace(origin, ancestors=ancestors, elders=tuple(sorted(elders)), outlived_at=outlived_at)
-
-
 def _claim(catalog: Catalog, origin: Origin, sources: Sequence[Source], at: datetime) -> None:
-    """Claim all files of some manifests, and see that these are still there: then the files stay (see `retention`).
+    """Claim all files of some manifests, and see that these are still there: then the files stay (see `sweep`).
 
     :raises SnapshotMissingError: If one of the manifests went meanwhile.
 
@@ -320,7 +187,7 @@ def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry,
         msg = (
             f"{storage.url}/{name} is gone, which version {manifest.version} of store {manifest.store_id!r} of step "
             f"{manifest.step_id!r} needs; bring it back{_copy(frozen / entry.local, entry)}, or resume from an older "
-            f"copy of the recovery directory{_elsewhere(catalog, manifest.store, entry.path)}"
+            f"copy of the recovery directory{elsewhere(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotMissingError(msg) from ex
     if size != entry.size or digest != entry.sha256:
@@ -328,7 +195,7 @@ def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry,
         msg = (
             f"{storage.url}/{name} is damaged: found {size} bytes with SHA-256 {digest}, expected {entry.size} bytes "
             f"with {entry.sha256}; bring back a sound copy{_copy(frozen / entry.local, entry)}, or resume from an "
-            f"older copy of the recovery directory{_elsewhere(catalog, manifest.store, entry.path)}"
+            f"older copy of the recovery directory{elsewhere(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotCorruptError(msg)
     return Fetched(fetched_bytes=size)

@@ -1,37 +1,26 @@
-"""Retention: plan what may go (pure), then delete, so that nothing which can be resumed from ever goes.
+"""Retention: plan what may go (pure), and sweep it, so that nothing which can be resumed from ever goes.
 
-Owns when a version, and a file, is no longer wanted by the execution that runs, and the order of deletion: manifests,
-a grace period, a second look, files. It does not own what is garbage to somebody who looks from outside (`garbage`).
+Owns when a version, and a file, is no longer wanted by the execution that runs. It does not own the order of deletion
+(`sweep`), nor who is related to whom (`lineage`), nor what is garbage to somebody who looks from outside (`garbage`).
 Called by the versions of a store, after each one that is published.
 
-Why the order is safe, whoever restores meanwhile: a restore reads a manifest, writes its claim, and then looks whether
-the manifest is still there. If it is, the claim was there before the manifest went, so the second look sees it, and
-spares the files. If it is not, the restore fails, and says so. Likewise, an execution that was taken for dead writes
-its first version, and then looks whether its claim is still there.
-
-A look takes time, and whoever looks may stall in it, while another execution takes over, and deletes what was listed.
-So nothing is concluded from a look in which a manifest went before it was read (see `Catalog.step`). And no execution
-deletes a version before a newer one is older than the oldest list that a storage shows: see `Policy.stay`.
+Staleness is the longest time for which a list may lack a new object. A version is kept for at least that long after
+its successor: see `Policy.stay`.
 """
 
 import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
-from itertools import islice
 
 from bytewax_state.errors import StorageError
-from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
+from bytewax_state.snapshot.catalog import Catalog, StepListing
 from bytewax_state.snapshot.layout import StoreId
+from bytewax_state.snapshot.lineage import Lineage, died_early, orphaned, successor
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
+from bytewax_state.snapshot.sweep import GRACE, Sweep
 
 logger = logging.getLogger("bytewax_state")
-
-GRACE = timedelta(minutes=1)
-"""How long files stay after the last manifest that named them: longer than any storage shows an old list."""
-
-TOGETHER = 32
-"""How many manifests are deleted at once, oldest first."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,11 +32,15 @@ class Policy:
     retain_for: timedelta
     """How long a version stays after a newer one was known to be committed."""
     grace: timedelta = field(default_factory=lambda: GRACE)
-    """How long files stay after the manifests that named them."""
+    """How long files stay after the manifests that named them: longer than the staleness of a list."""
 
     @property
     def stay(self) -> timedelta:
-        """How long a version stays at least: even an old list then shows one of every store that runs."""
+        """How long a version stays after a newer one was known to be committed, at least.
+
+        A list may lack what is newer than its staleness. As a version stays for longer than that after its successor,
+        even such a list shows one version of every store that runs.
+        """
         return max(self.retain_for, self.grace)
 
 
@@ -57,7 +50,7 @@ class Published:
 
     version: int
     files: frozenset[str]
-    """Paths below the step."""
+    """Names of objects."""
     superseded_at: datetime | None = None
     """When a newer version was known to be committed in the whole cluster."""
 
@@ -70,7 +63,8 @@ def published(manifest: Manifest) -> Published:
     :returns: The version.
 
     """
-    return Published(manifest.version, frozenset(entry.path for entry in manifest.files))
+    step = manifest.store.step
+    return Published(manifest.version, frozenset(f"{step.prefix}/{entry.path}" for entry in manifest.files))
 
 
 def note_freeze(past: Sequence[Published], version: int, now: datetime) -> list[Published]:
@@ -108,98 +102,48 @@ def expired(past: Sequence[Published], policy: Policy, now: datetime) -> tuple[i
     return tuple(one.version for one in old if one.superseded_at is not None and one.superseded_at + policy.stay <= now)
 
 
-def heir(step: StepListing, own: Manifest, since: datetime) -> str | None:
-    """Find a store that goes on from this one, or from where this one began: this one was taken for dead.
+def plan(step: StepListing, own: Manifest, going: Collection[str], old: Sequence[int], kept: Collection[str]) -> Sweep:
+    """Plan what goes.
 
-    The latter is told from another worker of this execution, as these are as many as each of them says, and no two have
-    the same index. A store that has claimed, and published nothing for long, died, or was started by mistake.
-
-    :arg step: What there is.
+    :arg step: What there is; of each store at least its oldest manifest.
 
     :arg own: Any manifest of this store.
 
-    :arg since: How old a claim may be.
+    :arg going: Other stores, of which everything goes that nobody inherited.
 
-    :returns: Id of the heir, if there is one.
+    :arg old: Versions of this store that go.
 
-    """
-    for store_id, shelf in step.stores.items():
-        goes_on = own.store_id in shelf.ancestors or _is_rival(shelf, own)
-        if goes_on and (shelf.versions[-1] != CLAIM or shelf.manifests[CLAIM].created_at > since):
-            return store_id
-    return None
+    :arg kept: Names of files of its versions that stay.
 
-
-def _is_rival(shelf: Shelf, own: Manifest) -> bool:
-    oldest = shelf.oldest
-    if oldest is None or shelf.store_id <= own.store_id or shelf.ancestors.isdisjoint(own.ancestors):
-        return False
-    return oldest.worker_count != own.worker_count or oldest.worker_index == own.worker_index
-
-
-def died_early(step: StepListing, own: Manifest) -> list[str]:
-    """Find the stores of executions that died before they published anything.
-
-    They began where this execution began, before it did. Whoever has published may have committed, and stays. One that
-    has files and not even a claim was found to be dead before: its claim was deleted, so it can publish no more.
-
-    :arg step: What there is.
-
-    :arg own: Newest manifest of this store.
-
-    :returns: Store ids, oldest first.
+    :returns: The plan.
 
     """
-    return [
-        store_id
-        for store_id, shelf in step.stores.items()
-        if store_id < own.store_id and store_id not in own.ancestors and _died_early(shelf, own)
+
+    def stays(manifest: Manifest) -> bool:
+        return manifest.store_id not in going and not (manifest.store_id == own.store_id and manifest.version in old)
+
+    others = sorted(going & step.stores.keys())
+    manifests = [
+        StoreId(own.store.step, store_id).manifest(version)
+        for store_id in others
+        for version in step.stores[store_id].versions
     ]
+    manifests += [own.store.manifest(version) for version in old]
+    named = step.named(stays)
+    shelves = [step.stores[store_id] for store_id in (*others, own.store_id) if store_id in step.stores]
+    files = [name for shelf in shelves for name in shelf.files if name not in named and name not in kept]
+    return Sweep(step.prefix, tuple(manifests), tuple(files))
 
 
-def orphaned(step: StepListing, own: Manifest, elders: Collection[str]) -> list[str]:
-    """Find the stores of executions that died before they published anything, and began where only elders were.
+@dataclass(frozen=True, slots=True)
+class _Round:
+    """A sweep that has begun."""
 
-    Another worker of this execution may have published nothing yet either, but it descends from the elders' heirs.
-
-    :arg step: What there is.
-
-    :arg own: Newest manifest of this store.
-
-    :arg elders: Stores that are about to go.
-
-    :returns: Store ids, oldest first.
-
-    """
-    return [
-        store_id
-        for store_id, shelf in step.stores.items()
-        if store_id < own.store_id and shelf.versions == (CLAIM,) and shelf.ancestors and shelf.ancestors <= set(elders)
-    ]
-
-
-def _died_early(shelf: Shelf, own: Manifest) -> bool:
-    if not shelf.versions:
-        return True
-    related = own.store_id not in shelf.ancestors and not shelf.ancestors.isdisjoint(own.ancestors)
-    return shelf.versions == (CLAIM,) and related
-
-
-def unnamed(step: StepListing, stores: Iterable[str], named: Collection[str] = ()) -> list[str]:
-    """Find files that no manifest names.
-
-    :arg step: What there is.
-
-    :arg stores: Whose files.
-
-    :arg named: Paths below the step that are named all the same.
-
-    :returns: Paths below the step.
-
-    """
-    stay = {entry.path for entry in step.named().values()}.union(named)
-    shelves = (step.stores[store_id] for store_id in stores if store_id in step.stores)
-    return [path for shelf in shelves for path in shelf.files if path not in stay]
+    sweep: Sweep
+    stores: Collection[str]
+    """All that it is about, besides the own one."""
+    due: datetime
+    """When it may be finished."""
 
 
 class Collector:
@@ -209,13 +153,7 @@ class Collector:
     """
 
     def __init__(
-        self,
-        catalog: Catalog,
-        store: StoreId,
-        policy: Policy,
-        now: Callable[[], datetime],
-        elders: Iterable[str] = (),
-        outlived_at: datetime | None = None,
+        self, catalog: Catalog, store: StoreId, policy: Policy, now: Callable[[], datetime], lineage: Lineage
     ) -> None:
         """Init.
 
@@ -227,24 +165,19 @@ class Collector:
 
         :arg now: Tells the time.
 
-        :arg elders: Ancestors of the stores that this one was restored from: that there was something to be restored
-            from shows that those stores had committed, so that nobody needs the elders.
-
-        :arg outlived_at: When that had happened, at the latest.
+        :arg lineage: What the store was restored from.
 
         """
         self._catalog = catalog
         self._step = store.step
         self._policy = policy
         self._now = now
-        self._elders = frozenset(elders)
-        self._outlived_at = outlived_at
+        self._lineage = lineage
         self._past = [Published(CLAIM, frozenset())]
         self._newest: Manifest | None = None
         self._committed_at: datetime | None = None
-        self._settled: frozenset[str] = frozenset()  # ancestors that rounds have dealt with
-        self._doomed: frozenset[str] | None = None  # stores of the round whose second half is to come
-        self._due: datetime | None = None  # when that half may come
+        self._settled: frozenset[str] = frozenset()  # stores that rounds have dealt with
+        self._round: _Round | None = None
         self._not_before: datetime | None = None
         self._told: str | None = None
 
@@ -278,10 +211,10 @@ class Collector:
         own, now = self._newest, self._now()
         assert own is not None
         try:
-            if self._doomed is None and (self._not_before is None or self._not_before <= now):
+            if self._round is None and (self._not_before is None or self._not_before <= now):
                 self._begin(own, now)
-            if self._doomed is not None and self._due is not None and self._due <= now:
-                return self._finish(own, self._doomed, now)
+            if self._round is not None and self._round.due <= now:
+                return self._finish(own, self._round, now)
         except StorageError as ex:
             # What is left over costs space and nothing else; a later round finds it again.
             self._stop(f"old snapshots of step {self._step.step_id!r} could not be deleted: {ex}", now)
@@ -295,43 +228,35 @@ class Collector:
             return
         committed = self._passed(self._committed_at, now)
         going = going.union(died_early(step, own) if committed else orphaned(step, own, going))
-        stores = sorted(going & step.stores.keys())
-        versions = [(store_id, version) for store_id in stores for version in step.stores[store_id].versions]
-        versions += [(own.store_id, version) for version in old]
-        self._delete(StoreId(self._step, store_id).manifest(version) for store_id, version in versions)
+        staying = [one for one in self._past if one.version not in old]
+        sweep = plan(step, own, going, old, _names(staying))
+        sweep.begin(self._catalog.storage)
         # Not before: what could not be deleted is found again.
-        self._past = [one for one in self._past if one.version not in old]
-        self._doomed, self._due = going, self._now() + self._policy.grace
+        self._past = staying
+        self._round = _Round(sweep, going, self._now() + self._policy.grace)
 
-    def _finish(self, own: Manifest, doomed: frozenset[str], now: datetime) -> tuple[str, ...]:
-        self._doomed = self._due = None
+    def _finish(self, own: Manifest, begun: _Round, now: datetime) -> tuple[str, ...]:
+        self._round = None
         step = self._look(own, now)
         if step is None:
             return own.ancestors
-        dead = doomed.intersection({*own.ancestors, *died_early(step, own)})
-        paths = unnamed(step, sorted({own.store_id, *dead}), self._remembered())
-        self._catalog.storage.delete([f"{self._step.prefix}/{path}" for path in paths])
-        self._settled = dead.intersection(own.ancestors)
+        kept = _names(self._past)
+        done = begun.sweep.finish(self._catalog.storage, step, kept)
+        # A file whose last manifest was deleted by another worker between the two looks is left for another round.
+        dealt_with = kept.union(step.named(), done.files)
+        self._settled = frozenset(one for one in begun.stores if dealt_with.issuperset(_files(step, one)))
         inherited = {entry.path.partition("/")[0] for entry in own.files}
-        return tuple(one for one in own.ancestors if one in inherited or not _is_gone(step, one, paths))
+        return tuple(one for one in own.ancestors if one in inherited or not _is_gone(step, one, done.files))
 
     def _going(self, own: Manifest, now: datetime) -> frozenset[str]:
         """Name the ancestors of which everything may go that nobody inherited."""
         if self._passed(self._committed_at, now):
             return frozenset(own.ancestors)
-        return self._elders.intersection(own.ancestors) if self._passed(self._outlived_at, now) else frozenset()
+        outlived = self._passed(self._lineage.outlived_at, now)
+        return self._lineage.elders.intersection(own.ancestors) if outlived else frozenset()
 
     def _passed(self, since: datetime | None, now: datetime) -> bool:
         return since is not None and since + self._policy.stay <= now
-
-    def _remembered(self) -> set[str]:
-        """Name the files of the own versions that stay, whatever a list shows."""
-        return {path for one in self._past for path in one.files}
-
-    def _delete(self, names: Iterable[str]) -> None:
-        left = iter(names)
-        while some := list(islice(left, TOGETHER)):
-            self._catalog.storage.delete(some)
 
     def _look(self, own: Manifest, now: datetime) -> StepListing | None:
         """List the step again; `None` if this is no time to delete anything."""
@@ -340,7 +265,7 @@ class Collector:
         if doubt is not None:
             self._stop(f"old snapshots of step {self._step.step_id!r} stay, as {doubt}", now)
             return None
-        newer = heir(step, own, now - self._policy.retain_for - self._policy.grace)
+        newer = successor(step, own, now - self._policy.retain_for - self._policy.grace)
         if newer is not None:
             self._stop(
                 f"store {own.store_id} of step {self._step.step_id!r} was taken over by {newer}: another run resumed "
@@ -352,13 +277,22 @@ class Collector:
         return step
 
     def _stop(self, why: str, now: datetime) -> None:
-        self._doomed = self._due = None
+        self._round = None
         self._not_before = now + self._policy.grace
         if why != self._told:
             self._told = why
             logger.warning("%s", why)
 
 
+def _names(past: Iterable[Published]) -> set[str]:
+    """Name the files of some versions."""
+    return {name for one in past for name in one.files}
+
+
+def _files(step: StepListing, store_id: str) -> tuple[str, ...]:
+    return step.stores[store_id].files if store_id in step.stores else ()
+
+
 def _is_gone(step: StepListing, store_id: str, deleted: Collection[str]) -> bool:
-    shelf = step.stores.get(store_id)
-    return shelf is None or (not shelf.versions and set(shelf.files) <= set(deleted))
+    versions = step.stores[store_id].versions if store_id in step.stores else ()
+    return not versions and set(_files(step, store_id)) <= set(deleted)

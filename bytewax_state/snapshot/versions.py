@@ -14,6 +14,7 @@ from typing import Any
 from bytewax_state.errors import ConflictError
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
+from bytewax_state.snapshot.lineage import Lineage
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, name_of
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import publish
@@ -41,6 +42,7 @@ class Versions:
         catalog: Catalog,
         workspace: Workspace,
         origin: Origin,
+        lineage: Lineage,
         inherited: Mapping[str, FileEntry],
         settings: Settings,
         now: Callable[[], datetime],
@@ -52,6 +54,8 @@ class Versions:
         :arg workspace: Where they are frozen.
 
         :arg origin: The store.
+
+        :arg lineage: What it was restored from.
 
         :arg inherited: Local name to entry, of the files that it was restored from.
 
@@ -67,14 +71,8 @@ class Versions:
         self._threads = settings.upload_threads
         self._now = now
         self._waiting: deque[_Waiting] = deque()
-        self._collector = Collector(
-            catalog,
-            origin.store,
-            Policy(settings.retain_snapshots, settings.retain_for),
-            now,
-            origin.elders,
-            origin.outlived_at,
-        )
+        policy = Policy(settings.retain_snapshots, settings.retain_for)
+        self._collector = Collector(catalog, origin.store, policy, now, lineage)
 
     def freeze(self, store: Store[Any], epoch: int) -> int:
         """Freeze the next version, which is to be published then.
@@ -122,7 +120,7 @@ class Versions:
         self._workspace.tidy(manifest.version)
 
     def _check_claim(self, manifest: Manifest) -> None:
-        """See that nobody has deleted what the first version was built on; see `retention`."""
+        """See that nobody has deleted what the first version was built on; see `sweep`."""
         storage = self._catalog.storage
         if storage.size(manifest.store.manifest(CLAIM)) is None:
             storage.delete([name_of(manifest)])

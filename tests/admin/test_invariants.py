@@ -6,11 +6,11 @@ from dataclasses import replace
 import pytest
 
 from bytewax_state.admin import invariants
-from bytewax_state.admin.garbage import Plan
 from bytewax_state.admin.invariants import Finding
 from bytewax_state.errors import SnapshotCorruptError
 from bytewax_state.snapshot.manifest import Manifest
 from bytewax_state.snapshot.ref import Ref
+from bytewax_state.snapshot.sweep import Sweep
 from tests.snapshot.shelves import PREFIX, manifest, named, step, store
 
 SOUND = step(
@@ -57,7 +57,7 @@ FOUND: dict[str, Check] = {
     ),
     "groups_have_rows": lambda: invariants.groups_have_rows(SOUND, REFS[:1]),
     "groups_have_rows of one number": lambda: invariants.groups_have_rows(SOUND, [*REFS, Ref(store("b"), 1, 0, 1)]),
-    "nothing_is_unreachable": lambda: invariants.nothing_is_unreachable(Plan(PREFIX, (), tuple(named("a1")))),
+    "nothing_is_unreachable": lambda: invariants.nothing_is_unreachable(Sweep(PREFIX, (), tuple(named("a1")))),
 }
 
 

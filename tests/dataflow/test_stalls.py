@@ -12,7 +12,7 @@ import pytest
 
 from bytewax_state import Settings
 from bytewax_state.keygroups import group_of
-from bytewax_state.snapshot.retention import GRACE
+from bytewax_state.snapshot.sweep import GRACE
 from tests.dataflow.executions import NOW, STEP, Keep, storage
 from tests.driver import Execution, Refs
 from tests.faults import StaleStorage

@@ -30,7 +30,7 @@ from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, parse_manifest_name
 from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.ref import decode_ref
-from bytewax_state.snapshot.restore import find
+from bytewax_state.snapshot.sources import find
 from bytewax_state.storage.uri import open_storage
 
 FLOW = "flow"

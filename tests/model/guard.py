@@ -23,8 +23,8 @@ from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
-from bytewax_state.snapshot.restore import serves
-from bytewax_state.snapshot.retention import GRACE
+from bytewax_state.snapshot.sources import serving
+from bytewax_state.snapshot.sweep import GRACE
 from tests.model.execution import STEP
 from tests.model.line import Line
 from tests.model.objects import Objects
@@ -73,7 +73,7 @@ class Guard:
             return
         if own is main and manifest.store_id in self.zombies:
             self.taken.add(manifest.store_id)
-        if manifest.store_id not in self.taken and self._loses(step, name, own, serving_of):
+        if manifest.store_id not in self.taken and self._loses(step, name, own, serving):
             self.breaches.append(f"{name} was deleted, though its own line can resume from it")
         if own is not main and self._loses(step, name, main, self._serving):
             warning = sight.warning(step, main, retain_for)
@@ -83,10 +83,10 @@ class Guard:
                 self.breaches.append(f"{name} was deleted by {sight.store_id}, though it was shown {warning}")
 
     def _loses(
-        self, step: StepListing, name: str, line: Line, serving: Callable[[StepListing, Ref], list[Manifest]]
+        self, step: StepListing, name: str, line: Line, by: Callable[[StepListing, Ref], list[Manifest]]
     ) -> bool:
         refs = {ref for refs in line.roots(self._keys).values() for ref in refs}
-        return any([name_of(one) for one in serving(step, ref)] == [name] for ref in refs)
+        return any([name_of(one) for one in by(step, ref)] == [name] for ref in refs)
 
     def _judge_file(self, step: StepListing, name: str, main: Line) -> None:
         path = name.removeprefix(f"{PREFIX}/")
@@ -106,7 +106,7 @@ class Guard:
         return replace(shelf, manifests={at: one for at, one in shelf.manifests.items() if self._sound(one)})
 
     def _serving(self, step: StepListing, ref: Ref) -> list[Manifest]:
-        return [one for one in serving_of(step, ref) if self._sound(one)]
+        return [one for one in serving(step, ref) if self._sound(one)]
 
     def lost(self, refs: Iterable[Ref]) -> bool:
         """Tell whether some refs can no longer be restored. (That they may be lost is what `inspect` says.)"""
@@ -143,11 +143,6 @@ class Guard:
             f"durable file is gone: {path}" for path in durable(main) if self._objects.size(f"{PREFIX}/{path}") is None
         ]
         return [*self._objects.breaches, *self.breaches, *found]
-
-
-def serving_of(step: StepListing, ref: Ref) -> list[Manifest]:
-    shelf = step.stores.get(ref.store_id)
-    return [one for one in shelf.manifests.values() if serves(one, ref)] if shelf else []
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,7 +13,7 @@ from typing import Literal
 from bytewax_state.admin import garbage
 from bytewax_state.errors import SnapshotMissingError
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.retention import GRACE
+from bytewax_state.snapshot.sweep import GRACE
 from tests.model.guard import PREFIX
 from tests.model.line import Line
 from tests.model.pilot import Crash, Pilot, Task
@@ -140,13 +140,13 @@ class HauntedWorld(World):
         age = timedelta(0) if nothing_runs or execution is None else now - execution.began + timedelta(seconds=1)
         step = catalog.step(PREFIX)
         try:
-            todo = garbage.plan(step, refs, age, now)
+            todo = garbage.plan_step(step, refs, age, now)
         except SnapshotMissingError:
             assert self.choices.lag or self.guard.lost(refs)
             return
-        garbage.delete_manifests(catalog, todo)
+        todo.begin(catalog.storage)
         self._grace(pilot)
-        done = garbage.delete_files(catalog, todo)
+        done = todo.finish(catalog.storage, catalog.step(PREFIX))
         self.tally.add("outcomes", "objects deleted by gc", len(done.manifests) + len(done.files))
 
     def _grace(self, pilot: Pilot) -> None:

@@ -9,9 +9,9 @@ from datetime import timedelta
 from bytewax_state.errors import SnapshotMissingError
 from bytewax_state.keygroups import group_of
 from bytewax_state.snapshot.manifest import name_of
+from bytewax_state.snapshot.sources import serving
 from tests.model.clock import Tokens
 from tests.model.execution import GROUPS, Execution, notified
-from tests.model.guard import serving_of
 from tests.model.haunted import HauntedWorld
 from tests.model.pilot import Pilot
 from tests.model.tally import Tally
@@ -52,13 +52,13 @@ def _left(world: HauntedWorld) -> set[str]:
         if store_id not in own.keys() | execution.came_from and shelf.versions and shelf.versions[-1]
     ]
     manifests = [one for shelf in (*own.values(), *spared) for one in shelf.manifests.values()]
-    named = {entry.path for one in manifests for entry in one.files}
-    named.update(path for shelf in spared for path in shelf.files)
+    named = set(step.named(lambda manifest: manifest in manifests))
+    named.update(name for shelf in spared for name in shelf.files)
     # Two that have to stay, and one more as a round comes at every other version.
     most = max(world.choices.keep, 3) + 1
     old = [one for shelf in own.values() for one in [*shelf.manifests.values()][:-most]]
     others = [one for one in step.manifests() if one not in manifests]
-    files = {path for shelf in step.stores.values() for path in shelf.files if path not in named}
+    files = {name for shelf in step.stores.values() for name in shelf.files if name not in named}
     return files.union(name_of(one) for one in (*old, *others))
 
 
@@ -74,11 +74,11 @@ def sweep(world: HauntedWorld) -> None:
     refs = {ref for at in world.roots() for ref in world.main.epochs[at].refs(world.keys)}
     if world.guard.lost(refs):
         return
-    serving = {name_of(one): one for ref in refs for one in serving_of(step, ref)}
+    served = {name_of(one) for ref in refs for one in serving(step, ref)}
     newest = {name_of(shelf.newest) for shelf in step.stores.values() if shelf.newest is not None}
-    left = [name_of(one) for one in step.manifests() if name_of(one) not in serving.keys() | newest]
-    named = {entry.path for entry in step.named().values()}
-    left += [path for shelf in step.stores.values() for path in shelf.files if path not in named]
+    left = [name_of(one) for one in step.manifests() if name_of(one) not in served | newest]
+    named = step.named()
+    left += [name for shelf in step.stores.values() for name in shelf.files if name not in named]
     left += [
         store for store in step.stores if store not in {ref.store_id for ref in refs} and step.stores[store].manifests
     ]

@@ -88,7 +88,7 @@ def step(*manifests: Manifest, more: str = "") -> StepListing:
             store_id,
             tuple(sorted(one.version for one in manifests if one.store_id == store_id)),
             {one.version: one for one in sorted(manifests, key=lambda it: it.version) if one.store_id == store_id},
-            tuple(sorted(one for one in paths if one.startswith(store_id))),
+            tuple(sorted(f"{PREFIX}/{one}" for one in paths if one.startswith(store_id))),
         )
         for store_id in ids
     }

@@ -12,7 +12,7 @@ from bytewax_state.snapshot.manifest import encode, name_of
 from bytewax_state.storage.storage import Storage
 from bytewax_state.storage.uri import open_storage
 from tests.faults import Fault, FaultyStorage
-from tests.snapshot.shelves import PREFIX, manifest, named, path, store
+from tests.snapshot.shelves import PREFIX, manifest, named, store
 
 
 @pytest.fixture
@@ -31,9 +31,9 @@ def test_all_of_a_step_is_on_its_shelves(storage: Storage) -> None:
     step = catalog.step(PREFIX)
     assert list(step.manifests()) == [there[3], there[2], there[1], there[0]]
     assert {store_id: shelf.files for store_id, shelf in step.stores.items()} == {
-        store("a"): (path("a1"),),
-        store("b"): (path("b2"),),
-        store("c"): (path("c3"),),
+        store("a"): tuple(named("a1")),
+        store("b"): tuple(named("b2")),
+        store("c"): tuple(named("c3")),
     }
     assert step.stores[store("a")].newest == there[1]
     assert step.stores[store("b")].ancestors == {store("a")}
@@ -132,7 +132,7 @@ def test_what_took_its_place_while_it_was_listed_is_seen(storage: Storage) -> No
 
     step = Catalog(Slow(storage, [])).step(PREFIX)
     assert list(step.manifests()) == [manifest("b1", "a1", [0], "a")]
-    assert step.stores[store("a")].files == (path("a1"),)
+    assert step.stores[store("a")].files == tuple(named("a1"))
 
 
 @pytest.mark.parametrize("brief", [False, True])

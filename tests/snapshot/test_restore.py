@@ -12,10 +12,12 @@ from bytewax_state.errors import ConflictError, SnapshotError, SnapshotMissingEr
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
+from bytewax_state.snapshot.lineage import Lineage
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import claim, plan
 from bytewax_state.snapshot.ref import Ref
-from bytewax_state.snapshot.restore import Restored, find, restore
+from bytewax_state.snapshot.restore import Restored, restore
+from bytewax_state.snapshot.sources import find
 from bytewax_state.snapshot.versions import Versions
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.storage.storage import Storage
@@ -61,8 +63,8 @@ class Writer:
         else:
             claim(self.catalog, self.origin, (), NOW)
             self.store = open_store(lambda: Table.open(self.space.live, MEMORY, create=True), capacity)
-        inherited = self.done.durable if self.done else {}
-        self.versions = Versions(self.catalog, self.space, self.origin, inherited, self.settings, self.now)
+        inherited, lineage = (self.done.durable, self.done.lineage) if self.done else ({}, Lineage())
+        self.versions = Versions(self.catalog, self.space, self.origin, lineage, inherited, self.settings, self.now)
         rows = self.done.rows if self.done else {}
         self.parts = {group: self.store.add(group, True, rows[group]) for group in sorted(self.refs)}
 

@@ -10,20 +10,19 @@ import pytest
 
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
+from bytewax_state.snapshot.lineage import Lineage
 from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.retention import (
     Collector,
     Policy,
     Published,
-    died_early,
     expired,
-    heir,
     note_freeze,
-    unnamed,
+    plan,
 )
 from bytewax_state.storage.uri import open_storage
 from tests.faults import ALWAYS, Fault, FaultyStorage
-from tests.snapshot.shelves import HOUR, NOW, PREFIX, manifest, named, path, step, store
+from tests.snapshot.shelves import HOUR, NOW, PREFIX, manifest, named, step, store
 
 ZERO = timedelta(0)
 
@@ -68,64 +67,21 @@ def test_the_newest_committed_version_never_goes(keep: int) -> None:
     assert 5 not in expired(versions, Policy(keep, ZERO), NOW + HOUR)
 
 
+OWN = manifest("d2", "a1 d11", [0, 1], "a")
+
+
+def test_what_goes_are_manifests_and_the_files_that_no_other_manifest_names() -> None:
+    """Of this store the old versions, and of the others all, oldest first."""
+    there = step(manifest("a2", "a2"), manifest("d1", "a3 d1", ancestors="a"), OWN, more="a4 d9")
+    todo = plan(there, OWN, {store("a")}, [1], named("d11", "a1"))
+    assert todo.manifests == tuple(name_of(manifest(at)) for at in ("a2", "d1"))
+    assert todo.files == tuple(named("a2", "a3", "a4", "d1", "d9"))
+
+
 def test_a_file_stays_while_any_manifest_or_claim_names_it() -> None:
-    """Whoever wrote it, and whoever names it."""
+    """Whoever wrote it, and whoever names it; or nobody that was read does, but it is known to be wanted."""
     there = step(manifest("a2", "a2"), manifest("b0", "a1", ancestors="a"), more="a3 a4 b9")
-    assert unnamed(there, [store("a")]) == [path("a3"), path("a4")]
-    assert unnamed(there, [store("a")], [path("a4")]) == [path("a3")]
-
-
-OWN = manifest("d2", "a1 d11", groups=[0, 1], ancestors="a")
-HEIRS = {
-    "a version that was restored from it": manifest("e1", ancestors="d"),
-    "a young claim": manifest("e0", ancestors="d"),
-    "one that began where it began": manifest("e1", ancestors="a"),
-    "one that began where it began, with more workers": replace(manifest("e1", ancestors="a"), worker_count=2),
-}
-OTHERS = {
-    "an old claim": manifest("e0", ancestors="d", created_at=NOW - HOUR),
-    "another worker": replace(manifest("e1", ancestors="a"), worker_index=1),
-    "one that began before": manifest("b1", ancestors="a"),
-    "an unrelated one": manifest("e1", ancestors="c"),
-    "one that began with nothing": manifest("e1"),
-}
-
-
-@pytest.mark.parametrize("which", HEIRS)
-def test_an_heir_shows_that_this_one_was_taken_for_dead(which: str) -> None:
-    """So it has to keep what the heir may want."""
-    assert heir(step(OWN, HEIRS[which]), OWN, NOW - HOUR) == store("e")
-
-
-@pytest.mark.parametrize("which", OTHERS)
-def test_others_are_no_heirs(which: str) -> None:
-    """A run that was started by mistake, and ended at once, must not stop the deletion for good."""
-    assert heir(step(OWN, OTHERS[which]), OWN, NOW - HOUR) is None
-
-
-DEAD = {
-    "a claim": [manifest("b0", "a1", ancestors="a")],
-    "files of which the claim was deleted": [],
-}
-ALIVE = {
-    "one that has published": manifest("b1", "a1", groups=[0, 1], ancestors="a"),
-    "a newer one": manifest("e0", "a1", ancestors="a"),
-    "an heir": manifest("b0", "a1", ancestors="ad"),
-    "an unrelated one": manifest("b0", ancestors="c"),
-    "one that began with nothing": manifest("b0"),
-}
-
-
-@pytest.mark.parametrize("which", DEAD)
-def test_a_store_that_died_before_its_first_commit_is_found(which: str) -> None:
-    """It began where this execution began, and can publish nothing any more."""
-    assert died_early(step(OWN, *DEAD[which], more="b11"), OWN) == [store("b")]
-
-
-@pytest.mark.parametrize("which", ALIVE)
-def test_a_store_that_may_be_alive_is_left_alone(which: str) -> None:
-    """When in doubt, it stays."""
-    assert died_early(step(OWN, ALIVE[which]), OWN) == []
+    assert plan(there, OWN, {store("a")}, [], named("a4")).files == tuple(named("a2", "a3"))
 
 
 class Run:
@@ -137,7 +93,8 @@ class Run:
         self.catalog = Catalog(self.storage)
         self.now = NOW
         own = StoreId(StepId("flow", "flow.s"), store("d"))
-        self.collector = Collector(self.catalog, own, policy, lambda: self.now, map(store, elders), NOW - HOUR)
+        lineage = Lineage(elders=frozenset(map(store, elders)), outlived_at=NOW - HOUR)
+        self.collector = Collector(self.catalog, own, policy, lambda: self.now, lineage)
         self.version = 0
 
     def lay(self, *manifests: object, files: str = "") -> None:
@@ -175,7 +132,9 @@ def test_a_collector_deletes_its_own_past(tmp_path: Path) -> None:
 def test_a_collector_deletes_what_was_before_it(tmp_path: Path) -> None:
     """Ancestors and those that died early, after its second freeze and the retention; then it forgets them."""
     run = Run(tmp_path, Policy(1, HOUR))
-    run.lay(manifest("a1", "a1 a2"), manifest("a2", "a2 a3"), *DEAD["a claim"], files="a1 a2 a3 b11 d11")
+    run.lay(
+        manifest("a1", "a1 a2"), manifest("a2", "a2 a3"), manifest("b0", "a1", ancestors="a"), files="a1 a2 a3 b11 d11"
+    )
     run.publish("a3 d11")
     run.publish("a3 d11", NOW + HOUR)
     assert run.publish("a3 d11", NOW + 2 * HOUR - timedelta(seconds=1)) == (store("a"),)
@@ -220,6 +179,20 @@ def test_files_whose_manifests_are_gone_wait_for_the_grace_period_too(tmp_path: 
     assert {name for name in run.left() if store("a") in name} == set(named("a1", "a9"))
     run.publish("c2 d11", NOW + timedelta(minutes=1), ancestors="ac")
     assert {name for name in run.left() if store("a") in name} == set(named("a1"))
+
+
+def test_a_file_stays_for_a_minute_after_another_worker_deleted_the_last_manifest_that_named_it(tmp_path: Path) -> None:
+    """Whoever is about to restore from that manifest may have claimed the file, and not be listed yet."""
+    run = Run(tmp_path, Policy(1, HOUR), elders="a")
+    other = replace(manifest("c1", "a1", ancestors="a"), store_id=store("c").replace("w000", "w001"))
+    run.lay(manifest("c1", "c2", ancestors="a"), other, replace(other, version=2, files=()), files="a1 c2 d11")
+    run.publish("c2 d11", ancestors="ac")
+    run.beneath.delete([name_of(other)])
+    run.publish("c2 d11", NOW + timedelta(minutes=1), ancestors="ac")
+    assert named("a1")[0] in run.left()
+    for minute in (2, 3):
+        run.publish("c2 d11", NOW + timedelta(minutes=minute), ancestors="ac")
+    assert named("a1")[0] not in run.left()
 
 
 def test_a_collector_that_was_taken_over_deletes_nothing(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:

@@ -13,7 +13,9 @@ import pytest
 
 from bytewax_state.admin import invariants
 from bytewax_state.admin.invariants import Finding
-from bytewax_state.admin.survey import Report, Roots, Survey
+from bytewax_state.admin.roots import Roots
+from bytewax_state.admin.survey import Survey
+from bytewax_state.admin.verify import Report, check
 from bytewax_state.signing import UNSIGNED
 from bytewax_state.snapshot.catalog import Catalog, StepListing
 from bytewax_state.snapshot.manifest import Manifest, name_of
@@ -203,7 +205,7 @@ class Quiet:
 def verify(storage: FaultyStorage, progress: Quiet) -> Report:
     survey = Survey(storage, UNSIGNED, 4, progress)
     try:
-        return survey.verify(Roots, True, HOUR, lambda: NOW)
+        return check(survey, Roots, True, HOUR, lambda: NOW)
     finally:
         survey.close()
 
