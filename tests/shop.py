@@ -17,7 +17,7 @@ from bytewax_state.cli import World, app
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.storage.uri import open_storage
-from tests.snapshot.shelves import PREFIX
+from tests.snapshot.listings import PREFIX
 
 STEP = "flow.s.stateful_flat_map.stateful.stateful_batch"
 OTHER = STEP.replace(".s.", ".t.")

@@ -23,7 +23,7 @@ from bytewax_state.snapshot.layout import is_store_id
 from bytewax_state.snapshot.manifest import Manifest, Stats, name_of
 from tests.admin.test_verify import predicates
 from tests.shop import KEY, NOTHING_RUNS, OTHER, STEP, Shop
-from tests.snapshot.shelves import manifest, named, store
+from tests.snapshot.listings import manifest, named, store
 
 ROOT = Path(__file__).parent.parent
 LONG = {"groups", "rows", "files", "inline", "states", "hash", "names"}

@@ -13,7 +13,7 @@ from pathlib import Path
 from bytewax_state.admin.roots import Roots, read_roots
 from bytewax_state.admin.survey import Survey
 from bytewax_state.errors import SnapshotMissingError, UsageError
-from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
+from bytewax_state.snapshot.catalog import Catalog, StepListing, StoreListing
 from bytewax_state.snapshot.layout import component, is_of, store_time
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
@@ -69,7 +69,8 @@ def plan(
     try:
         return look()
     except SnapshotMissingError:
-        # A flow that runs may have deleted, between two looks, what it had just superseded.
+        # Between the two looks, at the partitions and at the storage, a flow that runs may have superseded and deleted
+        # what the refs named. Its newer refs are in the partitions by now.
         return look()
 
 
@@ -161,9 +162,9 @@ def plan_step(step: StepListing, refs: Collection[Ref], min_age: timedelta, now:
     check_certain(step, "nothing")
     served = {(one.store_id, one.version) for one in _serving(step, refs)}
     running = {store_id for store_id, _ in served}
-    young = {store_id for store_id, shelf in step.stores.items() if _is_young(shelf, min_age, now)}
+    young = {store_id for store_id, store in step.stores.items() if _is_young(store, min_age, now)}
     if min_age and running:
-        # Begun after the last one that committed: its first upload may take longer than that.
+        # A store that began after the last one that committed may be at its first upload, however long that takes.
         young.update(store_id for store_id in step.stores if store_id > max(running))
     spared = young.union(*(step.stores[store_id].ancestors for store_id in young))
 
@@ -175,8 +176,8 @@ def plan_step(step: StepListing, refs: Collection[Ref], min_age: timedelta, now:
     named, ever = step.named(stays), step.named()
     files = [
         name
-        for store_id, shelf in step.stores.items()
-        for name in shelf.files
+        for store_id, store in step.stores.items()
+        for name in store.files
         if name not in named
         and store_id not in spared
         and (name in ever or store_id not in running or min_age == timedelta(0))
@@ -197,8 +198,8 @@ def _serving(step: StepListing, refs: Collection[Ref]) -> Iterator[Manifest]:
         yield served[0]
 
 
-def _is_young(shelf: Shelf, min_age: timedelta, now: datetime) -> bool:
-    newest = shelf.newest
-    at = store_time(shelf.store_id) if newest is None else newest.created_at
-    # A clock that is ahead of ours makes a store young.
+def _is_young(store: StoreListing, min_age: timedelta, now: datetime) -> bool:
+    newest = store.newest
+    at = store_time(store.store_id) if newest is None else newest.created_at
+    # A store may be from the future, as clocks differ. It is young too.
     return at is not None and now - at < min_age

@@ -113,8 +113,8 @@ def versions_rise(step: StepListing) -> Iterator[Finding]:
 
     Prevented: a change that a version does not tell, so that a later manifest serves a ref with other rows.
     """
-    for shelf in step.stores.values():
-        versions = [manifest for version, manifest in shelf.manifests.items() if version]
+    for store in step.stores.values():
+        versions = [manifest for version, manifest in store.manifests.items() if version]
         for older, newer in pairwise(versions):
             for group, before in older.groups.items():
                 after = newer.groups.get(group)
@@ -131,7 +131,7 @@ def ancestry_is_sound(step: StepListing) -> Iterator[Finding]:
 
     Prevented: two stores that keep each other from being deleted, or delete each other.
     """
-    ancestors = {store_id: shelf.ancestors for store_id, shelf in step.stores.items()}
+    ancestors = {store_id: store.ancestors for store_id, store in step.stores.items()}
     for store_id, before in ancestors.items():
         for one in sorted(before):
             if store_id in ancestors.get(one, ()):

@@ -65,7 +65,8 @@ def read_roots(folders: Iterable[Path], keys: Keys) -> Roots:
     try:
         return _read_roots(folders, keys)
     except UsageError:
-        # A flow that runs may have written to one partition, between two reads, what it had written to another before.
+        # A flow that runs writes to one partition after the other. The reads may have come in between, so that they saw
+        # an epoch in one partition only.
         return _read_roots(folders, keys)
 
 

@@ -90,7 +90,7 @@ class _Check:
             findings += self.step(step, now, roots)
             named += step.named().values()
             steps += 1
-            manifests += sum(len(shelf.manifests) for shelf in step.stores.values())
+            manifests += sum(len(store.manifests) for store in step.stores.values())
         refs = sum(map(len, roots.needed.values()))
         return Report(tuple(findings), steps, manifests, len(named), sum(entry.size for entry in named), refs)
 
@@ -136,8 +136,8 @@ class _Check:
 
 def _abandoned(plan: Sweep, step: StepListing, roots: Roots) -> Sweep:
     """Leave out of a plan what the next run deletes of its own accord: it descends from the stores of these refs."""
-    heirs = {ref.store_id for ref in roots.needed.get(step.prefix, ())}
-    covered = heirs.union(*(step.stores[store_id].ancestors for store_id in heirs))
+    parents = {ref.store_id for ref in roots.needed.get(step.prefix, ())}
+    covered = parents.union(*(step.stores[store_id].ancestors for store_id in parents))
 
     def is_covered(name: str) -> bool:
         return name.removeprefix(f"{step.prefix}/").partition("/")[0] in covered

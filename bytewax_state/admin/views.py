@@ -22,7 +22,7 @@ from bytewax_state.admin.garbage import Garbage
 from bytewax_state.admin.invariants import Finding
 from bytewax_state.admin.verify import Report
 from bytewax_state.errors import BytewaxStateError
-from bytewax_state.snapshot.catalog import Shelf, StepListing
+from bytewax_state.snapshot.catalog import StepListing, StoreListing
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
 
@@ -115,24 +115,24 @@ def step_text(step: StepListing, now: datetime, every_version: bool) -> str:
         f"{_count(len(files), 'file')}, {size_text(size)}"
     )
     table = _table("store", ">version", ">epoch", ">age", ">rows", ">live", ">uploaded", ">reused")
-    for shelf in step.stores.values():
-        for row in _rows(shelf, now, every_version):
+    for store in step.stores.values():
+        for row in _rows(store, now, every_version):
             table.add_row(*row)
     lost = [f"cannot be read: {name}: {one_line(str(why))}" for name, why in step.unreadable.items()]
     return "\n".join((f"{plain(title)}: {sums}", *_lines(table), *lost))
 
 
-def _rows(shelf: Shelf, now: datetime, every_version: bool) -> Iterator[tuple[str, ...]]:
-    newest = shelf.newest
+def _rows(store: StoreListing, now: datetime, every_version: bool) -> Iterator[tuple[str, ...]]:
+    newest = store.newest
     if newest is None:
-        yield (shelf.store_id, "none", *[""] * 6)
+        yield (store.store_id, "none", *[""] * 6)
         return
-    for manifest in shelf.manifests.values() if every_version else [newest]:
+    for manifest in store.manifests.values() if every_version else [newest]:
         stats = manifest.stats
         version = f"{manifest.version} (claim)" if manifest.version == CLAIM else str(manifest.version)
         sizes = (stats.live_bytes, stats.uploaded_bytes + stats.manifest_bytes, stats.reused_bytes)
         epoch, age = str(manifest.epoch), age_text(manifest.created_at, now)
-        yield (shelf.store_id, version, epoch, age, _rows_text(manifest), *map(size_text, sizes))
+        yield (store.store_id, version, epoch, age, _rows_text(manifest), *map(size_text, sizes))
 
 
 def _rows_text(manifest: Manifest) -> str:

@@ -16,7 +16,7 @@ from bytewax_state.snapshot.layout import StoreId, parse_file_path, parse_manife
 from bytewax_state.snapshot.manifest import FileEntry, Manifest, decode, encode, name_of
 from bytewax_state.storage.storage import Storage
 
-__all__ = ["Catalog", "Shelf", "StepListing"]
+__all__ = ["Catalog", "StepListing", "StoreListing"]
 
 LOOKS = 5
 """How often a step is looked at until no manifest is deleted between a list and the read."""
@@ -27,7 +27,7 @@ Look: TypeAlias = Manifest | SnapshotError | None
 
 
 @dataclass(frozen=True, slots=True)
-class Shelf:
+class StoreListing:
     """What lies in the storage of one store."""
 
     store_id: str
@@ -56,10 +56,10 @@ class Shelf:
 
 @dataclass(frozen=True, slots=True)
 class StepListing:
-    """What lies in the storage of one step."""
+    """What lies in the storage of one step, as a look showed it."""
 
     prefix: str
-    stores: Mapping[str, Shelf]
+    stores: Mapping[str, StoreListing]
     """By store id, oldest first."""
     unreadable: Mapping[str, BytewaxStateError]
     """Name of a manifest to what is wrong with it."""
@@ -69,8 +69,8 @@ class StepListing:
 
     def manifests(self) -> Iterator[Manifest]:
         """Visit all manifests that can be read, oldest store and version first."""
-        for shelf in self.stores.values():
-            yield from shelf.manifests.values()
+        for store in self.stores.values():
+            yield from store.manifests.values()
 
     def named(self, by: Callable[[Manifest], bool] = lambda manifest: True) -> dict[str, FileEntry]:
         """Tell the files that manifests name.
@@ -146,7 +146,7 @@ class Catalog:
         try:
             return decode(self.storage.get(name), name, self.keys)
         except SnapshotError:
-            # It may have been damaged on its way.
+            # The bytes may have been damaged on their way, and be sound in the storage.
             return decode(self.storage.get(name), name, self.keys)
 
     def versions(self, store: StoreId) -> list[int]:
@@ -205,8 +205,9 @@ class Catalog:
         return step
 
     def _look_below(self, prefix: str, brief: bool) -> StepListing:
-        # Twice, as no list is of one moment: it may have been behind a new store, when that inherited the files of one
-        # which it comes to only when the manifests of that are deleted. Then the second list has the new one.
+        # A listing is read page by page, so it is not of one moment. Suppose that store B appears on a page that was
+        # read before, and inherits files of store A, and that A's manifests are deleted before their page is read.
+        # Then the first listing shows neither B nor what A named. The second listing shows B.
         first, second = self.storage.list(prefix), self.storage.list(prefix)
         self._forget(prefix, [*first, *second])
         manifests: dict[str, dict[int, str]] = {}
@@ -232,7 +233,7 @@ class Catalog:
             gone = {version: name for version, name, look in looks if look is None}
             vanished.extend(gone.values())
             versions = tuple(version for version, _ in named if version not in gone)
-            stores[store_id] = Shelf(store_id, versions, read, tuple(files.get(store_id, ())))
+            stores[store_id] = StoreListing(store_id, versions, read, tuple(files.get(store_id, ())))
         return StepListing(prefix, stores, unreadable, tuple(vanished))
 
     def _read_ahead(self, names: Iterable[str]) -> None:
@@ -257,7 +258,8 @@ class Catalog:
         except FileNotFoundError:
             return None
         except SnapshotError as ex:
-            # A new one: its traceback would keep alive whoever called, with their lock, until the next collection.
+            # The traceback of the exception refers to the frames of all callers, and would keep their locks alive until
+            # the next garbage collection. A new exception has none.
             return type(ex)(*ex.args)
         self._known[name] = manifest
         return manifest

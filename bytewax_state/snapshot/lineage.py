@@ -13,7 +13,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from datetime import datetime
 
-from bytewax_state.snapshot.catalog import Shelf, StepListing
+from bytewax_state.snapshot.catalog import StepListing, StoreListing
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
 
 
@@ -62,21 +62,21 @@ def successor(step: StepListing, own: Manifest, since: datetime) -> str | None:
     :returns: Its id, if there is one.
 
     """
-    for store_id, shelf in step.stores.items():
-        goes_on = own.store_id in shelf.ancestors or _is_rival(shelf, own)
-        if goes_on and (shelf.versions[-1] != CLAIM or shelf.manifests[CLAIM].created_at > since):
+    for store_id, store in step.stores.items():
+        goes_on = own.store_id in store.ancestors or _is_rival(store, own)
+        if goes_on and (store.versions[-1] != CLAIM or store.manifests[CLAIM].created_at > since):
             return store_id
     return None
 
 
-def _is_rival(shelf: Shelf, own: Manifest) -> bool:
+def _is_rival(store: StoreListing, own: Manifest) -> bool:
     """Tell whether a store is of a younger execution that began where this one began.
 
     Workers of one execution agree on `worker_count`, and differ in `worker_index`. A younger store with an ancestor of
     this one that breaks either rule is of another execution.
     """
-    oldest = shelf.oldest
-    if oldest is None or shelf.store_id <= own.store_id or shelf.ancestors.isdisjoint(own.ancestors):
+    oldest = store.oldest
+    if oldest is None or store.store_id <= own.store_id or store.ancestors.isdisjoint(own.ancestors):
         return False
     return oldest.worker_count != own.worker_count or oldest.worker_index == own.worker_index
 
@@ -96,16 +96,16 @@ def died_early(step: StepListing, own: Manifest) -> list[str]:
     """
     return [
         store_id
-        for store_id, shelf in step.stores.items()
-        if store_id < own.store_id and store_id not in own.ancestors and _died_early(shelf, own)
+        for store_id, store in step.stores.items()
+        if store_id < own.store_id and store_id not in own.ancestors and _died_early(store, own)
     ]
 
 
-def _died_early(shelf: Shelf, own: Manifest) -> bool:
-    if not shelf.versions:
+def _died_early(store: StoreListing, own: Manifest) -> bool:
+    if not store.versions:
         return True
-    related = own.store_id not in shelf.ancestors and not shelf.ancestors.isdisjoint(own.ancestors)
-    return shelf.versions == (CLAIM,) and related
+    related = own.store_id not in store.ancestors and not store.ancestors.isdisjoint(own.ancestors)
+    return store.versions == (CLAIM,) and related
 
 
 def orphaned(step: StepListing, own: Manifest, elders: Collection[str]) -> list[str]:
@@ -124,6 +124,6 @@ def orphaned(step: StepListing, own: Manifest, elders: Collection[str]) -> list[
     """
     return [
         store_id
-        for store_id, shelf in step.stores.items()
-        if store_id < own.store_id and shelf.versions == (CLAIM,) and shelf.ancestors and shelf.ancestors <= set(elders)
+        for store_id, store in step.stores.items()
+        if store_id < own.store_id and store.versions == (CLAIM,) and store.ancestors and store.ancestors <= set(elders)
     ]

@@ -146,7 +146,8 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        return "not installed"  # found on the path only
+        # It was found on the path, as in a source tree.
+        return "not installed"
 
 
 def check_free(settings: Settings, step: StepId, worker_index: int) -> None:

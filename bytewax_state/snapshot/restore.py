@@ -103,7 +103,7 @@ def restore(
     origin = replace(origin, ancestors=lineage.ancestors)
     _claim(catalog, origin, sources, at)
     with local_disk(live.parent):
-        done = bring(catalog, root, base.manifest, live, threads)
+        done = assemble(catalog, root, base.manifest, live, threads)
         table = Table.open(live, memory, create=False)
         try:
             _clip(table, base)
@@ -143,7 +143,7 @@ def _claim(catalog: Catalog, origin: Origin, sources: Sequence[Source], at: date
             raise SnapshotMissingError(msg)
 
 
-def bring(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, threads: int) -> Fetched:
+def assemble(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, threads: int) -> Fetched:
     """Make a local folder that RocksDB can open, of the files of a manifest.
 
     :arg catalog: Where they are.
@@ -169,16 +169,16 @@ def bring(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, thread
     folder.mkdir(parents=True)
     frozen = manifest.store.frozen(root, manifest.version)
     with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-fetch") as pool:
-        parts = list(pool.map(lambda entry: _bring(catalog, manifest, frozen, entry, folder), manifest.files))
+        parts = list(pool.map(lambda entry: _obtain(catalog, manifest, frozen, entry, folder), manifest.files))
     for name, data in manifest.inline.items():
         (folder / name).write_bytes(data)
     return Fetched(sum(part.linked_bytes for part in parts), sum(part.fetched_bytes for part in parts))
 
 
-def _bring(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry, folder: Path) -> Fetched:
+def _obtain(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry, folder: Path) -> Fetched:
     storage, target = catalog.storage, folder / entry.local
     name = f"{manifest.store.step.prefix}/{entry.path}"
-    # A linked file is inherited too, so it has to be in the storage all the same.
+    # The next manifest names a linked file as well, without an upload. So the file has to be in the storage too.
     if storage.size(name) == entry.size and _link(frozen / entry.local, entry, target):
         return Fetched(linked_bytes=entry.size)
     try:
@@ -245,7 +245,7 @@ def _clip(table: Table, source: Source) -> None:
 def _ingest(
     catalog: Catalog, root: Path, source: Source, folder: Path, table: Table, memory: Memory, threads: int
 ) -> Fetched:
-    done = bring(catalog, root, source.manifest, folder / "table", threads)
+    done = assemble(catalog, root, source.manifest, folder / "table", threads)
     other = Table.open(folder / "table", memory, create=False)
     try:
         table.ingest((row for group in source.groups for row in other.scan(*group_range(group))), folder)

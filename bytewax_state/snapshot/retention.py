@@ -130,8 +130,8 @@ def plan(step: StepListing, own: Manifest, going: Collection[str], old: Sequence
     ]
     manifests += [own.store.manifest(version) for version in old]
     named = step.named(stays)
-    shelves = [step.stores[store_id] for store_id in (*others, own.store_id) if store_id in step.stores]
-    files = [name for shelf in shelves for name in shelf.files if name not in named and name not in kept]
+    listings = [step.stores[store_id] for store_id in (*others, own.store_id) if store_id in step.stores]
+    files = [name for store in listings for name in store.files if name not in named and name not in kept]
     return Sweep(step.prefix, tuple(manifests), tuple(files))
 
 
@@ -231,7 +231,7 @@ class Collector:
         staying = [one for one in self._past if one.version not in old]
         sweep = plan(step, own, going, old, _names(staying))
         sweep.begin(self._catalog.storage)
-        # Not before: what could not be deleted is found again.
+        # Only after the deletion: had it failed, a later round has to find these versions again.
         self._past = staying
         self._round = _Round(sweep, going, self._now() + self._policy.grace)
 
@@ -242,7 +242,8 @@ class Collector:
             return own.ancestors
         kept = _names(self._past)
         done = begun.sweep.finish(self._catalog.storage, step, kept)
-        # A file whose last manifest was deleted by another worker between the two looks is left for another round.
+        # Another worker may have deleted the last manifest that named a file between the two looks. That file stays for
+        # another round, so the store that it is in is not dealt with yet.
         dealt_with = kept.union(step.named(), done.files)
         self._settled = frozenset(one for one in begun.stores if dealt_with.issuperset(_files(step, one)))
         inherited = {entry.path.partition("/")[0] for entry in own.files}

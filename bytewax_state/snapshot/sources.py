@@ -53,8 +53,8 @@ def serving(step: StepListing, ref: Ref) -> list[Manifest]:
     :returns: Manifests, oldest first.
 
     """
-    shelf = step.stores.get(ref.store_id)
-    return [] if shelf is None else [manifest for manifest in shelf.manifests.values() if serves(manifest, ref)]
+    store = step.stores.get(ref.store_id)
+    return [] if store is None else [manifest for manifest in store.manifests.values() if serves(manifest, ref)]
 
 
 def find(catalog: Catalog, step: StepId, refs: Iterable[Ref]) -> list[Source]:
@@ -87,8 +87,8 @@ def find(catalog: Catalog, step: StepId, refs: Iterable[Ref]) -> list[Source]:
 
 
 def _serve(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iterator[Source]:
-    # One run wrote all of a store. So nobody can put something unsigned in the place of what it signed, even while that
-    # is accepted from those before it.
+    # One run wrote all of a store, so if one ref of a store is signed, all of that store must be. Otherwise an attacker
+    # could replace it by something unsigned while `KEY,none` accepts what earlier runs wrote without a key.
     catalog = catalog.strict() if any(ref.signed for ref in wanted) else catalog
     left = list(wanted)
     seen: list[int] = []

@@ -80,7 +80,7 @@ class Sweep:
 
 
 def check_certain(step: StepListing, what: str) -> None:
-    """Refuse to conclude from a look that something is named by nobody, if that look did not show everything.
+    """Refuse to conclude from a look that something is named by nobody, if the look did not show everything.
 
     :arg step: The look.
 

@@ -120,7 +120,8 @@ class Workspace:
         """Clear what indices left that there are no workers for any more; each is the business of one worker."""
         for index in self._store.step.local_workers(self.root):
             if index >= self._count and index % self._count == self._index:
-                with suppress(ConflictError, StorageError):  # a run with more workers is still there
+                # A run with more workers that is still there holds the lock of its index, and keeps what it has.
+                with suppress(ConflictError, StorageError):
                     self._clear(index, clear)
 
     def _clear(self, worker_index: int, clear: Callable[[Path], None]) -> None:
@@ -158,7 +159,8 @@ def _keep_frozen(folder: Path) -> None:
     for path in folder.iterdir():
         if path.name != "frozen":
             _remove(path)
-    with suppress(OSError):  # there are some
+    # A folder with frozen images in it is not empty, so it stays.
+    with suppress(OSError):
         folder.rmdir()
 
 

@@ -9,7 +9,7 @@ from bytewax_state.admin.garbage import plan_step
 from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.sweep import Sweep
-from tests.snapshot.shelves import HOUR, NOW, manifest, named, step, store
+from tests.snapshot.listings import HOUR, NOW, manifest, named, step, store
 
 LATER = NOW + 2 * HOUR
 
@@ -48,8 +48,8 @@ def test_files_go_with_the_manifests_that_named_them() -> None:
 
 def test_a_store_that_no_ref_names_goes_whole() -> None:
     """With what it uploaded and never named; but not what others inherited from it."""
-    heir = manifest("c1", "a2 c11", [0], ancestors="a")
-    todo = plan_step(step(*A, manifest("b0"), heir, more="a9 b8"), [ref("c1")], HOUR, LATER)
+    successor = manifest("c1", "a2 c11", [0], ancestors="a")
+    todo = plan_step(step(*A, manifest("b0"), successor, more="a9 b8"), [ref("c1")], HOUR, LATER)
     assert manifests(todo) == ["a0", "a1", "a2", "a3", "b0"]
     assert list(todo.files) == named("a1", "a9", "b8")
 

@@ -12,7 +12,7 @@ import pytest
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import name_of
 from tests.shop import NOTHING_RUNS, OTHER, STEP, Shop
-from tests.snapshot.shelves import NOW, PREFIX, manifest, path, store
+from tests.snapshot.listings import NOW, PREFIX, manifest, path, store
 
 
 @pytest.fixture

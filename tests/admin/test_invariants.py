@@ -11,7 +11,7 @@ from bytewax_state.errors import SnapshotCorruptError
 from bytewax_state.snapshot.manifest import Manifest
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.sweep import Sweep
-from tests.snapshot.shelves import PREFIX, manifest, named, step, store
+from tests.snapshot.listings import PREFIX, manifest, named, step, store
 
 SOUND = step(
     manifest("a0"),

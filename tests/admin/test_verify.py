@@ -21,7 +21,7 @@ from bytewax_state.snapshot.catalog import Catalog, StepListing
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from tests.faults import Fault, FaultyStorage, flipped
 from tests.shop import KEY, NOTHING_RUNS, STEP, Shop
-from tests.snapshot.shelves import HOUR, NOW, manifest, named
+from tests.snapshot.listings import HOUR, NOW, manifest, named
 
 
 @pytest.fixture

@@ -8,7 +8,7 @@ import pytest
 from rich.console import Console
 
 from bytewax_state.admin.views import Bar, age_text, one_line, plain, ranges_text, size_text
-from tests.snapshot.shelves import NOW
+from tests.snapshot.listings import NOW
 
 
 @pytest.mark.parametrize(

@@ -11,7 +11,7 @@ import pytest
 
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import name_of
-from bytewax_state.snapshot.restore import bring
+from bytewax_state.snapshot.restore import assemble
 from bytewax_state.storage.uri import open_storage
 from bytewax_state.store.options import Memory
 from bytewax_state.store.table import Table
@@ -41,10 +41,10 @@ def row_formats(folder: Path) -> set[tuple[str, int]]:
     """Tell what the newest version of each store holds: its backend, and the formats of its rows."""
     catalog, found = Catalog(open_storage(str(folder / "snapshots"), {}, 1)), set()
     for prefix in catalog.steps():
-        for shelf in catalog.step(prefix).stores.values():
-            manifest = catalog.read(name_of(shelf.newest))
-            table_folder = folder / "tables" / shelf.store_id
-            bring(catalog, folder / "none", manifest, table_folder, 1)
+        for listing in catalog.step(prefix).stores.values():
+            manifest = catalog.read(name_of(listing.newest))
+            table_folder = folder / "tables" / listing.store_id
+            assemble(catalog, folder / "none", manifest, table_folder, 1)
             with closing(Table.open(table_folder, Memory.of(8 << 20), create=False)) as table:
                 found |= {(manifest.backend, row[0]) for _, row in table.scan(b"", b"\xff") if row}
     return found

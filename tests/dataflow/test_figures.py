@@ -39,8 +39,8 @@ def rows(folder: Path, workers: int) -> int:
     """Add up the rows of the newest version of each store of the last execution."""
     catalog = Catalog(storage_of(folder))
     (prefix,) = catalog.steps()
-    shelves = list(catalog.step(prefix).stores.values())[-workers:]
-    newest = [shelf.newest for shelf in shelves]
+    listings = list(catalog.step(prefix).stores.values())[-workers:]
+    newest = [listing.newest for listing in listings]
     return sum(one.stats.rows for one in newest if one is not None)
 
 

@@ -19,7 +19,7 @@ from datetime import datetime, timedelta
 
 from bytewax_state.admin import invariants
 from bytewax_state.signing import Keys
-from bytewax_state.snapshot.catalog import Catalog, Shelf, StepListing
+from bytewax_state.snapshot.catalog import Catalog, StepListing, StoreListing
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
@@ -102,8 +102,8 @@ class Guard:
         newest = self.zombies.get(manifest.store_id, manifest.version)
         return manifest.version != CLAIM and manifest.version <= newest
 
-    def _only_sound(self, shelf: Shelf) -> Shelf:
-        return replace(shelf, manifests={at: one for at, one in shelf.manifests.items() if self._sound(one)})
+    def _only_sound(self, listing: StoreListing) -> StoreListing:
+        return replace(listing, manifests={at: one for at, one in listing.manifests.items() if self._sound(one)})
 
     def _serving(self, step: StepListing, ref: Ref) -> list[Manifest]:
         return [one for one in serving(step, ref) if self._sound(one)]
@@ -120,7 +120,7 @@ class Guard:
 
         """
         step = self.look()
-        sound = replace(step, stores={store_id: self._only_sound(shelf) for store_id, shelf in step.stores.items()})
+        sound = replace(step, stores={store_id: self._only_sound(listing) for store_id, listing in step.stores.items()})
         refs = [
             ref
             for refs in main.roots(self._keys).values()
@@ -175,7 +175,7 @@ class Sight:
         return None
 
 
-def _goes_on(own: Shelf, other: Shelf) -> bool:
+def _goes_on(own: StoreListing, other: StoreListing) -> bool:
     mine, its = own.newest, other.newest
     if mine is None or its is None:
         return False

@@ -47,18 +47,18 @@ def _left(world: HauntedWorld) -> set[str]:
     own = {store_id: step.stores[store_id] for store_id in sorted(execution.stores()) if store_id in step.stores}
     # Whoever has published, and was not gone on from, may have committed as far as anybody here can tell.
     spared = [
-        shelf
-        for store_id, shelf in step.stores.items()
-        if store_id not in own.keys() | execution.came_from and shelf.versions and shelf.versions[-1]
+        listing
+        for store_id, listing in step.stores.items()
+        if store_id not in own.keys() | execution.came_from and listing.versions and listing.versions[-1]
     ]
-    manifests = [one for shelf in (*own.values(), *spared) for one in shelf.manifests.values()]
+    manifests = [one for listing in (*own.values(), *spared) for one in listing.manifests.values()]
     named = set(step.named(lambda manifest: manifest in manifests))
-    named.update(name for shelf in spared for name in shelf.files)
+    named.update(name for listing in spared for name in listing.files)
     # Two that have to stay, and one more as a round comes at every other version.
     most = max(world.choices.keep, 3) + 1
-    old = [one for shelf in own.values() for one in [*shelf.manifests.values()][:-most]]
+    old = [one for listing in own.values() for one in [*listing.manifests.values()][:-most]]
     others = [one for one in step.manifests() if one not in manifests]
-    files = {name for shelf in step.stores.values() for name in shelf.files if name not in named}
+    files = {name for listing in step.stores.values() for name in listing.files if name not in named}
     return files.union(name_of(one) for one in (*old, *others))
 
 
@@ -75,10 +75,10 @@ def sweep(world: HauntedWorld) -> None:
     if world.guard.lost(refs):
         return
     served = {name_of(one) for ref in refs for one in serving(step, ref)}
-    newest = {name_of(shelf.newest) for shelf in step.stores.values() if shelf.newest is not None}
+    newest = {name_of(listing.newest) for listing in step.stores.values() if listing.newest is not None}
     left = [name_of(one) for one in step.manifests() if name_of(one) not in served | newest]
     named = step.named()
-    left += [name for shelf in step.stores.values() for name in shelf.files if name not in named]
+    left += [name for listing in step.stores.values() for name in listing.files if name not in named]
     left += [
         store for store in step.stores if store not in {ref.store_id for ref in refs} and step.stores[store].manifests
     ]

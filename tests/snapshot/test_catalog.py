@@ -12,7 +12,7 @@ from bytewax_state.snapshot.manifest import encode, name_of
 from bytewax_state.storage.storage import Storage
 from bytewax_state.storage.uri import open_storage
 from tests.faults import Fault, FaultyStorage
-from tests.snapshot.shelves import PREFIX, manifest, named, store
+from tests.snapshot.listings import PREFIX, manifest, named, store
 
 
 @pytest.fixture
@@ -20,7 +20,7 @@ def storage(tmp_path: Path) -> Storage:
     return open_storage(str(tmp_path / "snapshots"), {}, 4)
 
 
-def test_all_of_a_step_is_on_its_shelves(storage: Storage) -> None:
+def test_all_of_a_step_is_listed(storage: Storage) -> None:
     """Stores and versions oldest first, and files with the store that wrote them."""
     catalog = Catalog(storage)
     there = [manifest("b1", "a1 b2", [0], "a"), manifest("a10", "a1"), manifest("a2", "a1"), manifest("a0")]
@@ -30,7 +30,7 @@ def test_all_of_a_step_is_on_its_shelves(storage: Storage) -> None:
         storage.put(name, b"")
     step = catalog.step(PREFIX)
     assert list(step.manifests()) == [there[3], there[2], there[1], there[0]]
-    assert {store_id: shelf.files for store_id, shelf in step.stores.items()} == {
+    assert {store_id: listing.files for store_id, listing in step.stores.items()} == {
         store("a"): tuple(named("a1")),
         store("b"): tuple(named("b2")),
         store("c"): tuple(named("c3")),
@@ -71,7 +71,7 @@ def test_a_brief_look_reads_the_oldest_of_each_store(storage: Storage) -> None:
         Catalog(storage).write(one)
     watched = FaultyStorage(storage, [])
     step = Catalog(watched).step(PREFIX, brief=True)
-    assert {store_id: (shelf.versions, list(shelf.manifests)) for store_id, shelf in step.stores.items()} == {
+    assert {store_id: (listing.versions, list(listing.manifests)) for store_id, listing in step.stores.items()} == {
         store("a"): ((2, 3), [2]),
         store("b"): ((0, 1), [0]),
     }

@@ -5,7 +5,7 @@ from dataclasses import replace
 import pytest
 
 from bytewax_state.snapshot.lineage import died_early, successor
-from tests.snapshot.shelves import HOUR, NOW, manifest, step, store
+from tests.snapshot.listings import HOUR, NOW, manifest, step, store
 
 OWN = manifest("d2", "a1 d11", groups=[0, 1], ancestors="a")
 SUCCESSORS = {

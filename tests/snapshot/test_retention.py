@@ -22,7 +22,7 @@ from bytewax_state.snapshot.retention import (
 )
 from bytewax_state.storage.uri import open_storage
 from tests.faults import ALWAYS, Fault, FaultyStorage
-from tests.snapshot.shelves import HOUR, NOW, PREFIX, manifest, named, step, store
+from tests.snapshot.listings import HOUR, NOW, PREFIX, manifest, named, step, store
 
 ZERO = timedelta(0)
 

@@ -10,7 +10,7 @@ from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.sweep import TOGETHER, Sweep
 from bytewax_state.storage.uri import open_storage
 from tests.faults import Fault, FaultyStorage
-from tests.snapshot.shelves import PREFIX, manifest, named
+from tests.snapshot.listings import PREFIX, manifest, named
 
 OLD = (manifest("a1", "a1"), manifest("a2", "a1 a2"))
 NEW = manifest("a3", "a2", [0, 1])

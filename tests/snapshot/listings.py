@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
 
-from bytewax_state.snapshot.catalog import Shelf, StepListing
+from bytewax_state.snapshot.catalog import StepListing, StoreListing
 from bytewax_state.snapshot.layout import file_path
 from bytewax_state.snapshot.manifest import FileEntry, Manifest, Seconds, Stats
 
@@ -80,11 +80,11 @@ def manifest(
 
 
 def step(*manifests: Manifest, more: str = "") -> StepListing:
-    """Put manifests, the files that they name, and more files, onto shelves."""
+    """List a step that has some manifests, the files that they name, and more files."""
     paths = {entry.path for one in manifests for entry in one.files} | {path(file) for file in more.split()}
     ids = sorted({one.store_id for one in manifests} | {one.partition("/")[0] for one in paths})
-    shelves = {
-        store_id: Shelf(
+    stores = {
+        store_id: StoreListing(
             store_id,
             tuple(sorted(one.version for one in manifests if one.store_id == store_id)),
             {one.version: one for one in sorted(manifests, key=lambda it: it.version) if one.store_id == store_id},
@@ -92,4 +92,4 @@ def step(*manifests: Manifest, more: str = "") -> StepListing:
         )
         for store_id in ids
     }
-    return StepListing(PREFIX, shelves, {}, ())
+    return StepListing(PREFIX, stores, {}, ())
