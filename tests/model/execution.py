@@ -1,6 +1,6 @@
 """One execution of one step, on what really runs: a logic of the user's, and the points where it may be stopped.
 
-It does not own the order of Bytewax's calls (`driver`), nor what the state should be (`line`).
+It does not own the order of Bytewax's calls (`driver`), nor what the state should be (`timeline`).
 """
 
 import time
@@ -16,7 +16,7 @@ from bytewax_state.snapshot.layout import StepId
 from bytewax_state.storage.storage import Storage
 from bytewax_state.store.table import Table
 from tests import driver
-from tests.model.pilot import Pilot
+from tests.model.points import Points
 
 STEP = StepId("flow", "flow.step")
 GROUPS = 8
@@ -66,18 +66,18 @@ _BUSY = ("compaction-pending", "num-running-compactions", "num-running-flushes")
 class WatchedTable(Table):
     """A table whose writes and checkpoints are points."""
 
-    __slots__ = ("_pilot",)
+    __slots__ = ("_points",)
 
-    def __init__(self, table: Table, pilot: Pilot) -> None:
+    def __init__(self, table: Table, points: Points) -> None:
         super().__init__(table.path, table._memory, table._db, table._files)
-        self._pilot = pilot
+        self._points = points
 
     def write(self, rows: Iterable[tuple[bytes, bytes | None]]) -> None:
-        with self._pilot.around("cache flush"):
+        with self._points.around("cache flush"):
             super().write(rows)
 
     def checkpoint(self, path: Path) -> None:
-        with self._pilot.around("checkpoint"):
+        with self._points.around("checkpoint"):
             self._calm()
             super().checkpoint(path)
 
@@ -101,21 +101,21 @@ class Execution(driver.Execution):
         now: Callable[[], datetime],
         token: Callable[[int], bytes],
         storage: Callable[[int], Storage],
-        pilot: Pilot,
+        points: Points,
     ) -> None:
         """Begin; see `driver`.
 
-        :arg pilot: Told of each point.
+        :arg points: Told of each point.
 
         """
 
         def watch(table: Table) -> Table:
-            pilot.reach("store opens")
-            return WatchedTable(table, pilot)
+            points.reach("store opens")
+            return WatchedTable(table, points)
 
-        super().__init__(STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, pilot.around)
+        super().__init__(STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, points.around)
         self.workers = workers
-        self.pilot = pilot
+        self.points = points
         self.began = now()
         self.came_from: set[str] = set()
         """The ancestors of its stores, when they began."""
@@ -139,5 +139,5 @@ class Execution(driver.Execution):
 
     def kill(self) -> None:
         """End as by `kill -9`, after which its threads do nothing more."""
-        self.pilot.dead = True
+        self.points.dead = True
         super().kill()

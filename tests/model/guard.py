@@ -1,16 +1,16 @@
 """The guard: judges each deletion as it happens, and the storage after each rule.
 
-Owns what may be missing, and whose fault it is. Nothing that a line can be resumed from within the retention is ever
-deleted by that line, and nothing that the main line needs by a zombie, with one legal exception:
+Owns what may be missing, and whose fault it is. A timeline never deletes what it can be resumed from within the
+retention, and a zombie never deletes what the main timeline needs, with one legal exception:
 
     A zombie that in its own world superseded a version more than RETAIN_FOR ago may delete its manifest, as long as it
-    was not shown that anybody resumed from there: before the claim of the main line is written and listed, nobody can
-    know. Bytewax's newest epoch in the main line may be just that version. Then the restore has to fail, with
-    `SnapshotMissingError`, and the line is lost; it never comes up with a wrong state.
+    was not shown that anybody resumed from there: before the claim of the main timeline is written and listed, nobody
+    can know. Bytewax's newest epoch in the main timeline may be just that version. Then the restore has to fail, with
+    `SnapshotMissingError`, and the timeline is lost; it never comes up with a wrong state.
 
-Files are not excused: what a claim names whose manifests were still there after it was written never goes.
-A zombie's own manifests may name files that are gone: the main line collects what its ancestors left, and cannot know
-of what a zombie writes afterwards.
+Files are not excused. Once a claim was written while the manifests that it goes by were there, no file that it names
+ever goes. A zombie's own manifests may name files that are gone: the main timeline collects what its ancestors left,
+and cannot know of what a zombie writes afterwards.
 """
 
 from collections.abc import Callable, Collection, Iterable
@@ -26,8 +26,8 @@ from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.sources import serving
 from bytewax_state.snapshot.sweep import GRACE
 from tests.model.execution import STEP
-from tests.model.line import Line
 from tests.model.objects import Objects
+from tests.model.timeline import Timeline
 
 PREFIX = STEP.prefix
 
@@ -38,11 +38,11 @@ class Guard:
     def __init__(self, objects: Objects, keys: Keys) -> None:
         self.breaches: list[str] = []
         self.excused: set[str] = set()
-        """Stores of which a zombie deleted manifests that the main line might have wanted."""
+        """Stores of which a zombie deleted manifests that the main timeline might have wanted."""
         self.zombies: dict[str, int] = {}
         """Stores of executions that went on when another one resumed, and their versions at that time."""
         self.taken: set[str] = set()
-        """Those of them of which the main line deleted something."""
+        """Those of them of which the main timeline deleted something."""
         self._objects = objects
         self._keys = keys
         self._catalog = Catalog(objects, keys)
@@ -50,16 +50,16 @@ class Guard:
     def look(self) -> StepListing:
         return self._catalog.step(PREFIX)
 
-    def judge(self, name: str, own: Line, main: Line, sight: "Sight", retain_for: timedelta) -> None:
+    def judge(self, name: str, own: Timeline, main: Timeline, last: "LastListing", retain_for: timedelta) -> None:
         """Judge a deletion that is about to happen.
 
         :arg name: Of the object.
 
-        :arg own: The line of whoever deletes.
+        :arg own: The timeline of whoever deletes.
 
-        :arg main: The main line.
+        :arg main: The main timeline.
 
-        :arg sight: What whoever deletes has last seen of the storage.
+        :arg last: What whoever deletes has last seen of the storage.
 
         :arg retain_for: How long a claim warns.
 
@@ -74,21 +74,21 @@ class Guard:
         if own is main and manifest.store_id in self.zombies:
             self.taken.add(manifest.store_id)
         if manifest.store_id not in self.taken and self._loses(step, name, own, serving):
-            self.breaches.append(f"{name} was deleted, though its own line can resume from it")
+            self.breaches.append(f"{name} was deleted, though its own timeline can resume from it")
         if own is not main and self._loses(step, name, main, self._serving):
-            warning = sight.warning(step, main, retain_for)
+            warning = last.warning(step, main, retain_for)
             if warning is None:
                 self.excused.add(manifest.store_id)
             else:
-                self.breaches.append(f"{name} was deleted by {sight.store_id}, though it was shown {warning}")
+                self.breaches.append(f"{name} was deleted by {last.store_id}, though it was shown {warning}")
 
     def _loses(
-        self, step: StepListing, name: str, line: Line, by: Callable[[StepListing, Ref], list[Manifest]]
+        self, step: StepListing, name: str, timeline: Timeline, by: Callable[[StepListing, Ref], list[Manifest]]
     ) -> bool:
-        refs = {ref for refs in line.roots(self._keys).values() for ref in refs}
+        refs = {ref for refs in timeline.roots(self._keys).values() for ref in refs}
         return any([name_of(one) for one in by(step, ref)] == [name] for ref in refs)
 
-    def _judge_file(self, step: StepListing, name: str, main: Line) -> None:
+    def _judge_file(self, step: StepListing, name: str, main: Timeline) -> None:
         path = name.removeprefix(f"{PREFIX}/")
         for manifest in step.manifests():
             if any(entry.path == path for entry in manifest.files) and self._sound(manifest):
@@ -113,7 +113,7 @@ class Guard:
         step = self.look()
         return any(not self._serving(step, ref) for ref in refs)
 
-    def inspect(self, main: Line) -> list[str]:
+    def inspect(self, main: Timeline) -> list[str]:
         """Check the invariants that cost no reading of files.
 
         :returns: What is wrong.
@@ -146,7 +146,7 @@ class Guard:
 
 
 @dataclass(frozen=True, slots=True)
-class Sight:
+class LastListing:
     """What a collector has last seen of the storage."""
 
     store_id: str | None
@@ -154,8 +154,8 @@ class Sight:
     names: Collection[str] = ()
     at: datetime = datetime.max
 
-    def warning(self, step: StepListing, main: Line, retain_for: timedelta) -> str | None:
-        """Name the store of the main line by which a zombie could tell that it is one.
+    def warning(self, step: StepListing, main: Timeline, retain_for: timedelta) -> str | None:
+        """Name the store of the main timeline by which a zombie could tell that it is one.
 
         It was restored from the zombie's, or it began where that began, and cannot be another worker of its execution.
         A claim that nothing follows for long says nothing: whoever wrote it may have died.
@@ -184,6 +184,6 @@ def _goes_on(own: StoreListing, other: StoreListing) -> bool:
     return own.store_id in other.ancestors or (later and beside and bool(own.ancestors & other.ancestors))
 
 
-def durable(line: Line) -> set[str]:
+def durable(timeline: Timeline) -> set[str]:
     """Name the files that the execution which runs does not upload again."""
-    return set() if line.execution is None else line.execution.durable()
+    return set() if timeline.execution is None else timeline.execution.durable()

@@ -9,11 +9,11 @@ from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, precondition, rule
 
 from tests.faults import ALWAYS, Fault
-from tests.model.haunted import HauntedWorld, Move
-from tests.model.looks import restore_aside, settle, sweep
+from tests.model.audits import collect_garbage, restore_aside, settle
+from tests.model.races import Move, RacingWorld
 from tests.model.stalls import stall
 from tests.model.tally import TALLY
-from tests.model.world import Choices, Doom, Shape
+from tests.model.world import Choices, CrashAt, Shape
 
 KEYS = st.integers(0, 19).map("k{}".format)
 VALUES = st.integers(0, 9)
@@ -34,7 +34,7 @@ SHAPES = st.builds(
 SIDES = [" before", " after"]
 SKIPS = st.sampled_from([0, 0, 0, 1, 2, 5])
 IN_EPOCH = st.builds(
-    lambda point, side, skip: Doom(point + side, 0 if point == "commit" else skip),
+    lambda point, side, skip: CrashAt(point + side, 0 if point == "commit" else skip),
     st.sampled_from(
         [
             *("ref", "cache flush", "checkpoint", "upload", "manifest write", "row", "commit"),
@@ -45,7 +45,7 @@ IN_EPOCH = st.builds(
     SKIPS,
 )
 IN_GC = st.builds(
-    lambda point, side, skip: Doom(point + side, skip),
+    lambda point, side, skip: CrashAt(point + side, skip),
     st.sampled_from(["delete manifest", "delete file", "list"]),
     st.sampled_from(SIDES),
     st.integers(0, 4),
@@ -60,7 +60,7 @@ MOVES = st.builds(
 IN_CLAIM = st.sampled_from(["read after", "claim before", "claim after", "look after"])
 IN_ROUND = st.sampled_from(["list after", "delete manifest before", "delete manifest after", "delete file before"])
 IN_RESTORE = st.builds(
-    Doom,
+    CrashAt,
     st.sampled_from(
         ["store opens", *(point + side for point in ("open", "read", "claim", "look", "fetch") for side in SIDES)]
     ),
@@ -103,7 +103,7 @@ BACK = st.sampled_from([0, 0, 0, 1, 2, 5])
 ORDER = st.integers(0, 7)
 
 running = precondition(lambda self: self.world.running)
-haunted = precondition(lambda self: self.world.haunted)
+zombie_runs = precondition(lambda self: self.world.zombie_runs)
 seldom = precondition(lambda self: self.turn % 3 == 0)
 stopped = precondition(lambda self: not self.world.running)
 
@@ -113,7 +113,7 @@ class Machine(RuleBasedStateMachine):
 
     def __init__(self) -> None:
         super().__init__()
-        self.world = HauntedWorld(Choices(), TALLY)
+        self.world = RacingWorld(Choices(), TALLY)
         self.turn = 0
         self.fine = False
         """Whether all that was done had come to its end, and was checked."""
@@ -121,7 +121,7 @@ class Machine(RuleBasedStateMachine):
     @initialize(choices=CHOICES, shape=SHAPES)
     def begin(self, choices: Choices, shape: Shape) -> None:
         self.world.close()
-        self.world = HauntedWorld(choices, TALLY)
+        self.world = RacingWorld(choices, TALLY)
         self.count("begin")
         self.world.resume(shape)
 
@@ -183,12 +183,12 @@ class Machine(RuleBasedStateMachine):
             self.world.wait(seconds)
 
     @running
-    @rule(order=ORDER, doom=IN_EPOCH, keys=st.lists(KEYS, max_size=4), value=VALUES)
-    def crash_in_epoch(self, order: int, doom: Doom, keys: list[str], value: int) -> None:
+    @rule(order=ORDER, crash_at=IN_EPOCH, keys=st.lists(KEYS, max_size=4), value=VALUES)
+    def crash_in_epoch(self, order: int, crash_at: CrashAt, keys: list[str], value: int) -> None:
         self.count("crash in epoch")
         for key in keys:
             self.world.put(key, value)
-        self.world.end_epoch(order, doom)
+        self.world.end_epoch(order, crash_at)
 
     @running
     @rule()
@@ -217,10 +217,10 @@ class Machine(RuleBasedStateMachine):
         self.world.resume(shape, disk, back)
 
     @stopped
-    @rule(shape=SHAPES, disk=DISKS, doom=IN_RESTORE)
-    def crash_in_restore(self, shape: Shape, disk: Any, doom: Doom) -> None:
+    @rule(shape=SHAPES, disk=DISKS, crash_at=IN_RESTORE)
+    def crash_in_restore(self, shape: Shape, disk: Any, crash_at: CrashAt) -> None:
         self.count("crash in restore")
-        self.world.resume(shape, disk, doom=doom)
+        self.world.resume(shape, disk, crash_at=crash_at)
 
     @stopped
     @rule(shape=SHAPES, disk=DISKS, fault=RESTORE_FAULTS)
@@ -234,17 +234,17 @@ class Machine(RuleBasedStateMachine):
         self.count("take over")
         self.world.take_over()
 
-    @haunted
+    @zombie_runs
     @rule(rounds=st.integers(1, 4), seconds=SECONDS, key=KEYS)
     def zombie_goes_on(self, rounds: int, seconds: int, key: str) -> None:
         self.count("zombie goes on")
         self.world.run_zombie(rounds, seconds, key)
 
-    @haunted
+    @zombie_runs
     @rule()
-    def bury(self) -> None:
+    def kill_zombie(self) -> None:
         self.count("zombie dies")
-        self.world.bury()
+        self.world.kill_zombie()
 
     @rule(
         moves=st.lists(MOVES, min_size=1, max_size=12),
@@ -280,9 +280,9 @@ class Machine(RuleBasedStateMachine):
 
     @running
     @rule(gone=st.integers(0, 2), first=IN_CLAIM, second=IN_ROUND, shape=SHAPES, key=KEYS, then=THEN)
-    def snatch(self, gone: int, first: str, second: str, shape: Shape, key: str, then: Any) -> None:
+    def resume_while_deleting(self, gone: int, first: str, second: str, shape: Shape, key: str, then: Any) -> None:
         """Somebody resumes from what the zombie is about to delete, and each is caught in the middle."""
-        self.count("snatch")
+        self.count("resume_while_deleting")
         pause = self.world.choices.retain_for + 61
         self.world.take_over()
         self.world.run_zombie(gone, pause, key)
@@ -310,10 +310,10 @@ class Machine(RuleBasedStateMachine):
         stall(self.world, busy, before, seconds, lists, rounds, shape, key)
 
     @seldom
-    @rule(nothing_runs=st.booleans(), doom=st.none() | IN_GC)
-    def gc(self, nothing_runs: bool, doom: Doom | None) -> None:
+    @rule(nothing_runs=st.booleans(), crash_at=st.none() | IN_GC)
+    def gc(self, nothing_runs: bool, crash_at: CrashAt | None) -> None:
         self.count("gc")
-        self.world.gc(nothing_runs, doom)
+        self.world.gc(nothing_runs, crash_at)
 
     @precondition(lambda self: self.world.running and self.world.ordinary)
     @rule()
@@ -344,7 +344,7 @@ class Machine(RuleBasedStateMachine):
         """Restore all that can be resumed from, and look at what is left when all garbage is collected."""
         for back in range(len(self.world.roots())):
             restore_aside(self.world, back, Shape(1 + back % 3, "rocksdb" if back % 2 else "heap"), timers=False)
-        sweep(self.world)
+        collect_garbage(self.world)
         self.world.check()
         restore_aside(self.world, 0, Shape(2, "rocksdb"), timers=True)
 

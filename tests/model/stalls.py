@@ -1,11 +1,11 @@
 """A deletion that hangs for long, while another execution takes over."""
 
-from tests.model.haunted import HauntedWorld, Move, another
+from tests.model.races import Move, RacingWorld, another
 from tests.model.world import Shape
 
 
 def stall(
-    world: HauntedWorld, busy: int, before: int, seconds: int, lists: int, rounds: int, shape: Shape, key: str
+    world: RacingWorld, busy: int, before: int, seconds: int, lists: int, rounds: int, shape: Shape, key: str
 ) -> None:
     """Let what runs hang in a deletion, behind a list, and go on when another execution has long taken over.
 
@@ -35,11 +35,11 @@ def stall(
     moves = [Move("zombie", 1000, until="list after")] * lists
     world.race([*moves, Move("main", 1000)], shape, 0, key, 6, pause, 0, "go on")
     _run(world, rounds, pause, [another(key, number) for number in range(rounds)])
-    if world.haunted:
+    if world.zombie_runs:
         world.run_zombie(1, 0, key)
 
 
-def _run(world: HauntedWorld, epochs: int, seconds: int, keys: list[str]) -> None:
+def _run(world: RacingWorld, epochs: int, seconds: int, keys: list[str]) -> None:
     """Change one key after the other, each in an epoch of its own."""
     for number in range(epochs):
         if world.running:

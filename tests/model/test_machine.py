@@ -5,7 +5,7 @@ import threading
 
 import pytest
 
-from tests.model.pilot import Crash, Pilot, Task
+from tests.model.points import Crash, Points, Task
 from tests.model.run import PROFILES, run
 from tests.model.tally import TALLY, Tally
 
@@ -20,16 +20,16 @@ def test_whatever_happens_every_epoch_can_be_restored(pytestconfig: pytest.Confi
 
 def test_a_task_runs_from_point_to_point() -> None:
     """And what it runs in other threads waits as well."""
-    pilot, reached = Pilot(Tally()), []
+    points, reached = Points(Tally()), []
 
     def run() -> None:
         for number in range(3):
-            thread = threading.Thread(target=pilot.reach, args=(f"{number}",))
+            thread = threading.Thread(target=points.reach, args=(f"{number}",))
             thread.start()
             thread.join()
             reached.append(number)
 
-    task = pilot.task = Task("test", run)
+    task = points.task = Task("test", run)
     task.step()
     assert (task.at, reached) == ("0", [])
     task.step()
@@ -39,16 +39,16 @@ def test_a_task_runs_from_point_to_point() -> None:
 
 
 def test_a_task_that_is_killed_does_nothing_more() -> None:
-    """Nor does anything that shares its pilot."""
-    pilot, reached = Pilot(Tally()), []
+    """Nor does anything that shares its points."""
+    points, reached = Points(Tally()), []
 
     def run() -> None:
-        pilot.reach("first")
+        points.reach("first")
         reached.append(1)
 
-    task = pilot.task = Task("test", run)
+    task = points.task = Task("test", run)
     task.step()
     task.kill()
     assert isinstance(task.error, Crash) and not reached
     with pytest.raises(Crash):
-        pilot.reach("second")
+        points.reach("second")

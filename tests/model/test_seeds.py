@@ -5,22 +5,22 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.faults import Fault
-from tests.model.haunted import HauntedWorld
-from tests.model.looks import KEY_OF, restore_aside, sweep
+from tests.model.audits import KEY_OF, collect_garbage, restore_aside
+from tests.model.races import RacingWorld
 from tests.model.stalls import stall
 from tests.model.tally import Tally
 from tests.model.world import Choices, Shape
 
-Begin = Callable[[Choices], HauntedWorld]
+Begin = Callable[[Choices], RacingWorld]
 
 
 @pytest.fixture
 def begin() -> Iterator[Begin]:
     """Makes a world, and sees at the end that all of it can be restored."""
-    made: list[HauntedWorld] = []
+    made: list[RacingWorld] = []
 
-    def make(choices: Choices) -> HauntedWorld:
-        made.append(HauntedWorld(choices, Tally()))
+    def make(choices: Choices) -> RacingWorld:
+        made.append(RacingWorld(choices, Tally()))
         return made[-1]
 
     yield make
@@ -28,7 +28,7 @@ def begin() -> Iterator[Begin]:
         world.close()
 
 
-def end_epoch(world: HauntedWorld, value: int) -> None:
+def end_epoch(world: RacingWorld, value: int) -> None:
     """Change a key of every group, and end the epoch."""
     for key in KEY_OF.values():
         world.put(key, value)
@@ -36,10 +36,10 @@ def end_epoch(world: HauntedWorld, value: int) -> None:
     world.check()
 
 
-def look_at_all(world: HauntedWorld) -> None:
+def look_at_all(world: RacingWorld) -> None:
     for back in range(len(world.roots())):
         restore_aside(world, back, Shape(1 + back, "rocksdb", 8), timers=False)
-    sweep(world)
+    collect_garbage(world)
     world.check()
 
 

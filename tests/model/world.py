@@ -1,7 +1,7 @@
-"""The world of the machine: one storage, one clock, the main line of history, and perhaps a zombie's.
+"""The world of the machine: one storage, one clock, the main timeline, and perhaps a zombie's.
 
 Owns each thing that can happen, as a verb with plain arguments, so that a story can be told again (`test_seeds`).
-What has to come of it is judged here, by `line` and by `guard`. Called by the machine.
+What has to come of it is judged here, by `timeline` and by `guard`. Called by the machine.
 """
 
 import shutil
@@ -26,12 +26,12 @@ from bytewax_state.storage.storage import Storage
 from tests.faults import Fault, FaultyStorage, StaleStorage
 from tests.model.clock import Clock, Tokens
 from tests.model.execution import GROUPS, Execution, due_by, notified
-from tests.model.guard import Guard, Sight
-from tests.model.line import Line
+from tests.model.guard import Guard, LastListing
 from tests.model.objects import Objects
 from tests.model.outcomes import ATTEMPTS, expected, survivable
-from tests.model.pilot import Crash, Gate, Pilot
+from tests.model.points import Crash, ObservedStorage, Points
 from tests.model.tally import Tally
+from tests.model.timeline import Timeline
 from tests.places import in_memory
 
 Disk = Literal["kept", "lost", "partly lost", "damaged"]
@@ -66,7 +66,7 @@ class Shape:
 
 
 @dataclass(frozen=True, slots=True)
-class Doom:
+class CrashAt:
     """Where to crash."""
 
     point: str
@@ -95,7 +95,7 @@ class World:
         self.keys = keys_of(self.settings)
         self.guard = Guard(self.objects, self.keys)
         self.folder = Path(tempfile.mkdtemp(prefix="bytewax-state-model-", dir=in_memory()))
-        self.main = Line(self.new_disk())
+        self.main = Timeline(self.new_disk())
         self.ordinary = True
         """Whether a running execution collects everything: there was no zombie, no step back and no new beginning."""
 
@@ -106,7 +106,7 @@ class World:
         return self.main.execution is not None
 
     def roots(self) -> list[int]:
-        """Name the epochs of the main line that may be resumed from."""
+        """Name the epochs of the main timeline that may be resumed from."""
         self.main.forget(self.clock(), self.settings.retain_for)
         return sorted(self.main.epochs)
 
@@ -124,16 +124,16 @@ class World:
 
     # -- items, timers and time
 
-    def put(self, key: str, value: int, after: int | None = None, line: Line | None = None) -> None:
+    def put(self, key: str, value: int, after: int | None = None, timeline: Timeline | None = None) -> None:
         """Set a value; with `after`, ask to be notified that many seconds from now."""
-        line = line or self.main
+        timeline = timeline or self.main
         due = None if after is None else self.clock() + timedelta(seconds=after)
-        execution = line.execution
+        execution = timeline.execution
         assert execution is not None
         execution.put(key, value, due)
-        before = line.current.get(key)
+        before = timeline.current.get(key)
         # A batch after which a logic asks for nothing leaves its schedule as it is.
-        line.current[key] = value, due or (before[1] if before else None)
+        timeline.current[key] = value, due or (before[1] if before else None)
 
     def delete(self, key: str) -> None:
         assert self.main.execution is not None
@@ -166,29 +166,29 @@ class World:
 
     # -- epochs
 
-    def end_epoch(self, order: int = 0, doom: Doom | None = None, fault: Fault | None = None) -> None:
+    def end_epoch(self, order: int = 0, crash_at: CrashAt | None = None, fault: Fault | None = None) -> None:
         """End an epoch, and begin the next; or crash, or fail, in it.
 
         :arg order: The worker that ends first.
 
-        :arg doom: Where to crash.
+        :arg crash_at: Where to crash.
 
         :arg fault: What goes wrong in the storage.
 
         """
-        line = self.main
-        assert line.execution is not None
-        self._try(line, lambda: self._end(line, order), doom, fault)
+        timeline = self.main
+        assert timeline.execution is not None
+        self._try(timeline, lambda: self._end(timeline, order), crash_at, fault)
 
-    def _end(self, line: Line, order: int) -> None:
-        execution = line.execution
+    def _end(self, timeline: Timeline, order: int) -> None:
+        execution = timeline.execution
         assert execution is not None
         for index in range(execution.workers):
             refs = execution.snapshot((order + index) % execution.workers)
-            with execution.pilot.around("row"):
-                line.recovery.write(execution.epoch, refs)
-        with execution.pilot.around("commit"):
-            line.commit(execution.epoch, self.clock())
+            with execution.points.around("row"):
+                timeline.recovery.write(execution.epoch, refs)
+        with execution.points.around("commit"):
+            timeline.commit(execution.epoch, self.clock())
         execution.next_epoch()
         # An epoch takes some time, however little.
         self.clock.wait(0.01)
@@ -206,7 +206,7 @@ class World:
         shape: Shape,
         disk: Disk = "kept",
         back: int = 0,
-        doom: Doom | None = None,
+        crash_at: CrashAt | None = None,
         fault: Fault | None = None,
     ) -> None:
         """Start again.
@@ -217,23 +217,23 @@ class World:
 
         :arg back: How many epochs before the newest, as far as the retention goes.
 
-        :arg doom: Where to crash.
+        :arg crash_at: Where to crash.
 
         :arg fault: What goes wrong in the storage.
 
         """
         self._prepare(disk, back)
-        line = self.main
-        self._begin(line, shape)
-        execution = line.execution
+        timeline = self.main
+        self._begin(timeline, shape)
+        execution = timeline.execution
         assert execution is not None
-        self._try(line, partial(line.open, self.clock), doom, fault)
-        if line.execution is None and doom is None and fault is None and self.choices.lag:
+        self._try(timeline, partial(timeline.open, self.clock), crash_at, fault)
+        if timeline.execution is None and crash_at is None and fault is None and self.choices.lag:
             # What is new may not be listed yet.
             self.clock.wait(self.choices.lag)
-            self._begin(line, shape)
-            self._try(line, partial(line.open, self.clock))
-        self._give_up_what_is_lost(line)
+            self._begin(timeline, shape)
+            self._try(timeline, partial(timeline.open, self.clock))
+        self._give_up_what_is_lost(timeline)
 
     def _prepare(self, disk: Disk, back: int) -> None:
         roots = self.roots()
@@ -247,77 +247,79 @@ class World:
         elif disk != "kept":
             _spoil(self.main.folder, cut=disk == "damaged")
 
-    def _begin(self, line: Line, shape: Shape) -> None:
-        refs = line.recovery.load()
+    def _begin(self, timeline: Timeline, shape: Shape) -> None:
+        refs = timeline.recovery.load()
         self.clock.wait(0.01)
         settings = self.settings.model_copy(
-            update={"backend": shape.backend, "cache_entries": shape.cache, "dir": line.folder}
+            update={"backend": shape.backend, "cache_entries": shape.cache, "dir": timeline.folder}
         )
-        pilot = Pilot(self.tally)
-        storage = partial(self._storage, line, pilot)
-        if not refs and line.stores:
+        points = Points(self.tally)
+        storage = partial(self._storage, timeline, points)
+        if not refs and timeline.stores:
             self.ordinary = False  # what has no ancestors is found by `gc` only
-        line.current = dict(line.epochs[line.recovery.resume].state)
-        line.execution = Execution(
-            shape.workers, settings, refs, line.recovery.resume, self.clock, self.tokens, storage, pilot
+        timeline.current = dict(timeline.epochs[timeline.recovery.resume].state)
+        timeline.execution = Execution(
+            shape.workers, settings, refs, timeline.recovery.resume, self.clock, self.tokens, storage, points
         )
-        line.stores.update(line.execution.stores())
+        timeline.stores.update(timeline.execution.stores())
         self.tally.add("executions", f"{shape.workers} workers")
         self.tally.add("executions", shape.backend)
 
-    def _give_up_what_is_lost(self, line: Line) -> None:
-        """A line that a zombie could legally take the state away from begins anew, with an empty recovery directory."""
-        if line.execution is None and self.guard.lost(line.epochs[line.recovery.resume].refs(self.keys)):
+    def _give_up_what_is_lost(self, timeline: Timeline) -> None:
+        """Begin anew, with an empty recovery directory, where a zombie could legally take the state away."""
+        if timeline.execution is None and self.guard.lost(timeline.epochs[timeline.recovery.resume].refs(self.keys)):
             self.tally.add("outcomes", "state lost to a zombie, and said so")
             self.ordinary = False
-            self.main = Line(self.new_disk())
+            self.main = Timeline(self.new_disk())
 
-    def _storage(self, line: Line, pilot: Pilot, index: int) -> Storage:
-        faulty = FaultyStorage(self._gate(line, pilot, index), (), lambda: self.clock.wait(SLOW))
-        faulty.plan = pilot.faults
+    def _storage(self, timeline: Timeline, points: Points, index: int) -> Storage:
+        faulty = FaultyStorage(self._observed(timeline, points, index), (), lambda: self.clock.wait(SLOW))
+        faulty.plan = points.faults
         return Retrying(faulty, ATTEMPTS, tenacity.wait_none(), lambda seconds: None)
 
-    def _gate(self, line: Line, pilot: Pilot, index: int | None) -> Gate:
-        sights = [Sight(None)]
+    def _observed(self, timeline: Timeline, points: Points, index: int | None) -> ObservedStorage:
+        last = [LastListing(None)]
 
         def see(names: list[str]) -> None:
-            execution = line.execution
+            execution = timeline.execution
             store_id = execution.stores()[index] if execution is not None and index is not None else None
-            sights[0] = Sight(store_id, frozenset(names), self.clock())
+            last[0] = LastListing(store_id, frozenset(names), self.clock())
 
-        return Gate(self.shown, pilot, see, lambda name: self._judge(name, line, sights[0]))
+        return ObservedStorage(self.shown, points, see, lambda name: self._judge(name, timeline, last[0]))
 
-    def _judge(self, name: str, line: Line, sight: Sight) -> None:
-        for one in (line, self.main):
+    def _judge(self, name: str, timeline: Timeline, last: LastListing) -> None:
+        for one in (timeline, self.main):
             one.forget(self.clock(), self.settings.retain_for)
-        self.guard.judge(name, line, self.main, sight, self.settings.retain_for)
+        self.guard.judge(name, timeline, self.main, last, self.settings.retain_for)
 
     # -- crashes and faults
 
-    def _try(self, line: Line, what: Callable[[], None], doom: Doom | None = None, fault: Fault | None = None) -> None:
-        """Do something that may crash or fail; a line of which the execution ended has none."""
-        execution = line.execution
+    def _try(
+        self, timeline: Timeline, what: Callable[[], None], crash_at: CrashAt | None = None, fault: Fault | None = None
+    ) -> None:
+        """Do something that may crash or fail; a timeline of which the execution ended has none."""
+        execution = timeline.execution
         assert execution is not None
-        if doom is not None:
-            execution.pilot.doom(doom.point, doom.skip)
+        if crash_at is not None:
+            execution.points.crash_at(crash_at.point, crash_at.skip)
         if fault is not None:
-            execution.pilot.faults.append(fault)
+            execution.points.faults.append(fault)
             times = fault.times
         error: BaseException | None = None
         try:
             what()
         except (Crash, BytewaxStateError) as ex:
             error = ex
-        execution.pilot.spare()
-        execution.pilot.faults.clear()
-        self._settle(line, error, fault)
+        execution.points.cancel_crash()
+        execution.points.faults.clear()
+        self._settle(timeline, error, fault)
         if fault is not None:
-            outcome = "survived" if line.execution else "ended"
+            outcome = "survived" if timeline.execution else "ended"
             self.tally.add("faults", f"{fault.verb} {fault.how}: {'missed' if fault.times == times else outcome}")
 
-    def _settle(self, line: Line, error: BaseException | None, fault: Fault | None = None) -> None:
+    def _settle(self, timeline: Timeline, error: BaseException | None, fault: Fault | None = None) -> None:
         """Draw the conclusion from how something ended."""
-        execution = line.execution
+        execution = timeline.execution
         assert execution is not None
         if error is None:
             return
@@ -325,25 +327,25 @@ class World:
             execution.kill()
         else:
             execution.close()
-        line.execution = None
+        timeline.execution = None
         if isinstance(error, BytewaxStateError):
-            self._judge_error(line, error, fault)
+            self._judge_error(timeline, error, fault)
         elif not isinstance(error, Crash):
             raise error
 
-    def _judge_error(self, line: Line, ex: BytewaxStateError, fault: Fault | None) -> None:
+    def _judge_error(self, timeline: Timeline, ex: BytewaxStateError, fault: Fault | None) -> None:
         self.tally.add("errors", type(ex).__name__)
-        lost = self.guard.lost(line.epochs[line.recovery.resume].refs(self.keys))
-        if isinstance(ex, SnapshotMissingError) and lost and line is self.main:
+        lost = self.guard.lost(timeline.epochs[timeline.recovery.resume].refs(self.keys))
+        if isinstance(ex, SnapshotMissingError) and lost and timeline is self.main:
             return
         if fault is not None:
             assert not survivable(fault), f"a retry should have survived {fault}: {ex!r}"
             assert isinstance(ex, expected(fault)), f"{fault} gave {ex!r}"
             return
-        if line is not self.main and isinstance(ex, ConflictError):
+        if timeline is not self.main and isinstance(ex, ConflictError):
             return  # its claim was deleted, as it was taken for dead
         # Without a fault, only a state that is gone ends an execution, or seems to be gone as a list is old.
-        assert isinstance(ex, SnapshotMissingError) and self.choices.lag and line is self.main, repr(ex)
+        assert isinstance(ex, SnapshotMissingError) and self.choices.lag and timeline is self.main, repr(ex)
 
     def new_disk(self) -> Path:
         return Path(tempfile.mkdtemp(dir=self.folder))

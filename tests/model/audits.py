@@ -1,6 +1,6 @@
-"""Looking into a world: what can be restored, what retention leaves, and what is left when all garbage is collected.
+"""Audits of a world: what can be restored, what retention leaves, and what is left when all garbage is collected.
 
-The restoring invariants, which cost more than a list. Called by the machine, at some steps and at the end.
+They cost more than a list, so the machine calls them at some steps and at the end only.
 """
 
 import shutil
@@ -12,8 +12,8 @@ from bytewax_state.snapshot.manifest import name_of
 from bytewax_state.snapshot.sources import serving
 from tests.model.clock import Tokens
 from tests.model.execution import GROUPS, Execution, notified
-from tests.model.haunted import HauntedWorld
-from tests.model.pilot import Pilot
+from tests.model.points import Points
+from tests.model.races import RacingWorld
 from tests.model.tally import Tally
 from tests.model.world import Shape
 
@@ -21,7 +21,7 @@ KEY_OF = {group_of(key, GROUPS): key for key in map("k{}".format, range(20))}
 """A key of each group."""
 
 
-def settle(world: HauntedWorld) -> None:
+def settle(world: RacingWorld) -> None:
     """Let retention come to its end: what a running execution can tell to be garbage is gone then."""
     for number in range(5):
         _change_all(world, number)
@@ -33,14 +33,14 @@ def settle(world: HauntedWorld) -> None:
     world.tally.add("outcomes", "retention came to its end")
 
 
-def _change_all(world: HauntedWorld, number: int) -> None:
+def _change_all(world: RacingWorld, number: int) -> None:
     for group in range(GROUPS):
         world.put(KEY_OF[group], number)
     world.end_epoch()
     world.wait(world.choices.retain_for + 61)
 
 
-def _left(world: HauntedWorld) -> set[str]:
+def _left(world: RacingWorld) -> set[str]:
     """Name what there is that the running execution does not need."""
     step, execution = world.guard.look(), world.main.execution
     assert execution is not None
@@ -62,10 +62,10 @@ def _left(world: HauntedWorld) -> set[str]:
     return files.union(name_of(one) for one in (*old, *others))
 
 
-def sweep(world: HauntedWorld) -> None:
+def collect_garbage(world: RacingWorld) -> None:
     """Stop everything, collect garbage, and see that just what can be resumed from is left."""
-    world.bury()
-    world.leave_gc()
+    world.kill_zombie()
+    world.kill_gc()
     if world.running:
         world.kill()
     world.wait(max(world.choices.lag, world.choices.retain_for))  # nothing but the newest epoch is kept then
@@ -83,10 +83,10 @@ def sweep(world: HauntedWorld) -> None:
         store for store in step.stores if store not in {ref.store_id for ref in refs} and step.stores[store].manifests
     ]
     assert not left, "gc left\n" + "\n".join(left)
-    world.tally.add("outcomes", "swept, and nothing was left")
+    world.tally.add("outcomes", "all garbage was collected, and nothing was left")
 
 
-def restore_aside(world: HauntedWorld, back: int, shape: Shape, timers: bool) -> None:
+def restore_aside(world: RacingWorld, back: int, shape: Shape, timers: bool) -> None:
     """Restore an epoch aside, on a copy of the storage, and compare it with the model.
 
     :arg back: How many epochs before the newest.
@@ -102,8 +102,8 @@ def restore_aside(world: HauntedWorld, back: int, shape: Shape, timers: bool) ->
     folder = world.new_disk()
     settings = world.settings.model_copy(update={"backend": shape.backend, "cache_entries": shape.cache, "dir": folder})
     refs = epoch.recovery.load()
-    pilot, copy = Pilot(Tally()), world.objects.copy()
-    aside = Execution(shape.workers, settings, refs, resume, world.clock, Tokens(1 << 31), lambda _: copy, pilot)
+    points, copy = Points(Tally()), world.objects.copy()
+    aside = Execution(shape.workers, settings, refs, resume, world.clock, Tokens(1 << 31), lambda _: copy, points)
     try:
         came = aside.open()
     except SnapshotMissingError:

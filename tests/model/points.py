@@ -1,6 +1,6 @@
 """Where an execution can be stopped: every named point reports here, and may be the last one.
 
-Owns crash points and the baton: who runs in a `Task` runs until its next point, and then waits until it is stepped.
+Owns where it crashes, and whose turn it is: a `Task` runs until its next point, and then waits until it is stepped.
 """
 
 import threading
@@ -19,7 +19,7 @@ class Crash(BaseException):
     """The process died. No `except Exception` sees it."""
 
 
-class Pilot:
+class Points:
     """The points of one execution, or of whatever else uses the storage."""
 
     def __init__(self, tally: Tally) -> None:
@@ -29,9 +29,9 @@ class Pilot:
         self.dead = False
         self.faults: list[Fault] = []
         """What goes wrong in the storage, as far as it has not yet."""
-        self._doom: tuple[str, int] | None = None
+        self._crash_at: tuple[str, int] | None = None
 
-    def doom(self, point: str, skip: int) -> None:
+    def crash_at(self, point: str, skip: int) -> None:
         """Crash at a point.
 
         :arg point: Its name, with ` before` or ` after` behind.
@@ -39,11 +39,11 @@ class Pilot:
         :arg skip: How many times it is passed first.
 
         """
-        self._doom = point, skip
+        self._crash_at = point, skip
 
-    def spare(self) -> None:
-        """Take `doom` back."""
-        self._doom = None
+    def cancel_crash(self) -> None:
+        """Take `crash_at` back."""
+        self._crash_at = None
 
     def reach(self, point: str) -> None:
         """Note that a point was reached; return if life goes on."""
@@ -51,10 +51,10 @@ class Pilot:
             # A dead process does nothing more, whatever its threads were about to do.
             raise Crash(point)
         self.tally.add("points passed", point)
-        if self._doom is not None and self._doom[0] == point:
-            if self._doom[1] == 0:
+        if self._crash_at is not None and self._crash_at[0] == point:
+            if self._crash_at[1] == 0:
                 self.die(point)
-            self._doom = point, self._doom[1] - 1
+            self._crash_at = point, self._crash_at[1] - 1
         if self.task is not None and not self.task.pause(point):
             self.die(point)
 
@@ -71,13 +71,13 @@ class Pilot:
         self.reach(f"{point} after")
 
 
-class Gate:
+class ObservedStorage:
     """A storage whose calls are points."""
 
     def __init__(
         self,
         storage: Storage,
-        pilot: Pilot,
+        points: Points,
         about_to_list: Callable[[list[str]], None],
         about_to_delete: Callable[[str], None],
     ) -> None:
@@ -85,7 +85,7 @@ class Gate:
 
         :arg storage: Does the work.
 
-        :arg pilot: Told of each call.
+        :arg points: Told of each call.
 
         :arg about_to_list: Told of what a list will show.
 
@@ -94,33 +94,33 @@ class Gate:
         """
         self.url = storage.url
         self._storage = storage
-        self._pilot = pilot
+        self._points = points
         self._about_to_list = about_to_list
         self._about_to_delete = about_to_delete
 
     def put(self, name: str, data: bytes) -> None:
         manifest = parse_manifest_name(name)
-        with self._pilot.around("claim" if manifest is not None and manifest.version == CLAIM else "manifest write"):
+        with self._points.around("claim" if manifest is not None and manifest.version == CLAIM else "manifest write"):
             self._storage.put(name, data)
 
     def put_file(self, local: Path, name: str) -> None:
-        with self._pilot.around("upload"):
+        with self._points.around("upload"):
             self._storage.put_file(local, name)
 
     def get(self, name: str) -> bytes:
-        with self._pilot.around("read"):
+        with self._points.around("read"):
             return self._storage.get(name)
 
     def get_file(self, name: str, local: Path) -> str:
-        with self._pilot.around("fetch"):
+        with self._points.around("fetch"):
             return self._storage.get_file(name, local)
 
     def size(self, name: str) -> int | None:
-        with self._pilot.around("look"):
+        with self._points.around("look"):
             return self._storage.size(name)
 
     def list(self, prefix: str) -> list[str]:
-        with self._pilot.around("list"):
+        with self._points.around("list"):
             names = self._storage.list(prefix)
             self._about_to_list(names)
         return names
@@ -128,7 +128,7 @@ class Gate:
     def delete(self, names: Iterable[str]) -> None:
         # One by one, as storages do: a crash may come between any two.
         for name in names:
-            with self._pilot.around("delete manifest" if name.endswith(".manifest") else "delete file"):
+            with self._points.around("delete manifest" if name.endswith(".manifest") else "delete file"):
                 self._about_to_delete(name)
                 self._storage.delete([name])
 
@@ -146,7 +146,7 @@ class Task:
         self.done = False
         self.error: BaseException | None = None
         self._run = run
-        self._doomed = False
+        self._killed = False
         self._go = threading.Semaphore(0)
         self._back = threading.Semaphore(0)
         self._thread = threading.Thread(target=self._body, name=name, daemon=True)
@@ -167,7 +167,7 @@ class Task:
 
     def kill(self) -> None:
         """Crash where it waits."""
-        self._doomed = True
+        self._killed = True
         self.finish()
 
     def pause(self, point: str) -> bool:
@@ -179,10 +179,10 @@ class Task:
         self.at = point
         self._back.release()
         self._go.acquire()
-        return not self._doomed
+        return not self._killed
 
     def _begin(self) -> None:
-        if self._doomed:
+        if self._killed:
             raise Crash(self.at)
         self._run()
 

@@ -1,4 +1,4 @@
-"""A world with a zombie, and with somebody who runs `gc`: what they do, alone or in a race with the main line.
+"""A world with a zombie, and with somebody who runs `gc`: what they do, alone or in a race with the main timeline.
 
 Owns the turns: in a race each of them does one call of the storage after the other, and whoever has begun something may
 go on with it at any later time, or never.
@@ -15,10 +15,10 @@ from bytewax_state.errors import SnapshotMissingError
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.sweep import GRACE
 from tests.model.guard import PREFIX
-from tests.model.line import Line
-from tests.model.pilot import Crash, Pilot, Task
+from tests.model.points import Crash, Points, Task
 from tests.model.tally import Tally
-from tests.model.world import Choices, Doom, Shape, World
+from tests.model.timeline import Timeline
+from tests.model.world import Choices, CrashAt, Shape, World
 
 Then = Literal["go on", "crash"]
 
@@ -36,12 +36,12 @@ class Move:
     """The point where the turn ends, if it comes before the last call."""
 
 
-class HauntedWorld(World):
+class RacingWorld(World):
     """A world in which more than one may be at work."""
 
     def __init__(self, choices: Choices, tally: Tally) -> None:
         super().__init__(choices, tally)
-        self.zombie: Line | None = None
+        self.zombie: Timeline | None = None
         self.zombie_task: Task | None = None
         self.gc_task: Task | None = None
 
@@ -53,11 +53,11 @@ class HauntedWorld(World):
             assert not [name for name in went_on if name.split("/")[3] in stores], "a zombie went on without its claim"
 
     def close(self) -> None:
-        self.bury()
-        self.leave_gc()
+        self.kill_zombie()
+        self.kill_gc()
         super().close()
 
-    def leave_gc(self) -> None:
+    def kill_gc(self) -> None:
         """Crash whoever collects garbage, wherever it is."""
         if self.gc_task is not None:
             self.gc_task.kill()
@@ -66,13 +66,13 @@ class HauntedWorld(World):
     def take_over(self) -> None:
         """Let the execution that runs go on as a zombie, with a copy of the recovery store, and its local disk."""
         assert self.main.execution is not None
-        self.bury()
+        self.kill_zombie()
         self.ordinary = False
         self.zombie, self.main = self.main, self.main.fork(self.new_disk())
         assert self.zombie.execution is not None
         self.guard.zombies |= self.zombie.execution.versions()
 
-    def bury(self) -> None:
+    def kill_zombie(self) -> None:
         """Crash the zombie, wherever it is."""
         if self.zombie_task is not None:
             self.zombie_task.kill()
@@ -82,7 +82,7 @@ class HauntedWorld(World):
             self.zombie.execution = None
 
     @property
-    def haunted(self) -> bool:
+    def zombie_runs(self) -> bool:
         return self.zombie is not None and self.zombie.execution is not None
 
     def run_zombie(self, rounds: int, seconds: int, key: str) -> None:
@@ -94,45 +94,45 @@ class HauntedWorld(World):
 
     def _zombie(self, rounds: int, seconds: int, key: str) -> None:
         """Begin to let the zombie end some epochs, unless it is about to end one; each changes another key."""
-        line = self.zombie
-        assert line is not None and line.execution is not None
-        pilot = line.execution.pilot
+        timeline = self.zombie
+        assert timeline is not None and timeline.execution is not None
+        points = timeline.execution.points
 
         def live() -> None:
             for number in range(rounds):
-                self.put(another(key, number), number, line=line)
-                self._end(line, number)
-                pilot.reach("zombie epoch")
+                self.put(another(key, number), number, timeline=timeline)
+                self._end(timeline, number)
+                points.reach("zombie epoch")
                 self.clock.wait(seconds)
 
         if self.zombie_task is None:
-            self.zombie_task = pilot.task = Task("zombie", live)
+            self.zombie_task = points.task = Task("zombie", live)
 
     def _zombie_done(self) -> None:
-        line, task = self.zombie, self.zombie_task
+        timeline, task = self.zombie, self.zombie_task
         if task is not None and task.done:
-            assert line is not None and line.execution is not None
-            line.execution.pilot.task = self.zombie_task = None
-            self._settle(line, task.error)
+            assert timeline is not None and timeline.execution is not None
+            timeline.execution.points.task = self.zombie_task = None
+            self._settle(timeline, task.error)
 
-    def gc(self, nothing_runs: bool, doom: Doom | None = None) -> None:
-        """Collect garbage by hand, from the recovery store of the main line and its copies.
+    def gc(self, nothing_runs: bool, crash_at: CrashAt | None = None) -> None:
+        """Collect garbage by hand, from the recovery store of the main timeline and its copies.
 
         :arg nothing_runs: Whether to say so, if it is true.
 
-        :arg doom: Where it crashes.
+        :arg crash_at: Where it crashes.
 
         """
-        pilot = Pilot(self.tally)
-        if doom is not None:
-            pilot.doom(doom.point, doom.skip)
+        points = Points(self.tally)
+        if crash_at is not None:
+            points.crash_at(crash_at.point, crash_at.skip)
         try:
-            self._gc(pilot, nothing_runs and not self.running)
+            self._gc(points, nothing_runs and not self.running)
         except Crash:
             self.tally.add("outcomes", "gc crashed")
 
-    def _gc(self, pilot: Pilot, nothing_runs: bool) -> None:
-        catalog = Catalog(self._gate(self.main, pilot, None), self.keys)
+    def _gc(self, points: Points, nothing_runs: bool) -> None:
+        catalog = Catalog(self._observed(self.main, points, None), self.keys)
         roots = self.roots()
         refs = {ref for at in roots for ref in self.main.epochs[at].refs(self.keys)}
         now, execution = self.clock(), self.main.execution
@@ -145,13 +145,13 @@ class HauntedWorld(World):
             assert self.choices.lag or self.guard.lost(refs)
             return
         todo.begin(catalog.storage)
-        self._grace(pilot)
+        self._grace(points)
         done = todo.finish(catalog.storage, catalog.step(PREFIX))
         self.tally.add("outcomes", "objects deleted by gc", len(done.manifests) + len(done.files))
 
-    def _grace(self, pilot: Pilot) -> None:
+    def _grace(self, points: Points) -> None:
         until = self.clock() + GRACE
-        pilot.reach("gc waits")
+        points.reach("gc waits")
         self.clock.wait(max(0.0, (until - self.clock()).total_seconds()))
 
     def _gc_done(self) -> None:
@@ -164,13 +164,13 @@ class HauntedWorld(World):
     def race(
         self, moves: Sequence[Move], shape: Shape, order: int, key: str, rounds: int, pause: int, back: int, then: Then
     ) -> None:
-        """Let the main line, a zombie and `gc` run at once, one call of the storage after the other.
+        """Let the main timeline, a zombie and `gc` run at once, one call of the storage after the other.
 
-        The main line resumes if it is stopped, else it ends an epoch.
+        The main timeline resumes if it is stopped, else it ends an epoch.
 
         :arg moves: Whose turn, for how many calls, after how many seconds.
 
-        :arg shape: How the main line resumes.
+        :arg shape: How the main timeline resumes.
 
         :arg order: The worker that ends the epoch first.
 
@@ -180,19 +180,19 @@ class HauntedWorld(World):
 
         :arg pause: Seconds between these.
 
-        :arg back: How many epochs before the newest the main line resumes.
+        :arg back: How many epochs before the newest the main timeline resumes.
 
-        :arg then: What becomes of the main line behind: it goes on, or crashes. Others just wait.
+        :arg then: What becomes of the main timeline behind: it goes on, or crashes. Others just wait.
 
         """
         main = self._race_main(shape, order, back)
-        if self.haunted:
+        if self.zombie_runs:
             self._zombie(rounds, pause, key)
         for move in moves:
             self.clock.wait(move.seconds)
             if move.who == "gc" and self.gc_task is None:
-                pilot = Pilot(self.tally)
-                self.gc_task = pilot.task = Task("gc", lambda pilot=pilot: self._gc(pilot, nothing_runs=False))
+                points = Points(self.tally)
+                self.gc_task = points.task = Task("gc", lambda points=points: self._gc(points, nothing_runs=False))
             task = {"main": main, "zombie": self.zombie_task, "gc": self.gc_task}[move.who]
             for _ in range(move.calls):
                 if task is None or task.done:
@@ -206,22 +206,22 @@ class HauntedWorld(World):
         if then == "crash":
             main.kill()
         main.finish()
-        line = self.main
-        assert line.execution is not None
-        line.execution.pilot.task = None
-        self._settle(line, main.error)
-        self._give_up_what_is_lost(line)
+        timeline = self.main
+        assert timeline.execution is not None
+        timeline.execution.points.task = None
+        self._settle(timeline, main.error)
+        self._give_up_what_is_lost(timeline)
 
     def _race_main(self, shape: Shape, order: int, back: int) -> Task:
-        line = self.main
-        if line.execution is None:
+        timeline = self.main
+        if timeline.execution is None:
             self._prepare("kept", back)
-            self._begin(line, shape)
-            assert line.execution is not None
-            task = Task("main", partial(line.open, self.clock))
+            self._begin(timeline, shape)
+            assert timeline.execution is not None
+            task = Task("main", partial(timeline.open, self.clock))
         else:
-            task = Task("main", lambda: self._end(line, order))
-        line.execution.pilot.task = task
+            task = Task("main", lambda: self._end(timeline, order))
+        timeline.execution.points.task = task
         return task
 
 

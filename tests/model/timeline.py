@@ -1,6 +1,6 @@
-"""A line of history: what a recovery store, and whoever writes to it, take to have happened.
+"""A timeline: what a recovery store, and whoever writes to it, take to have happened.
 
-There is one line as long as nobody resumes while an execution is still running; then there are two, and that of the
+There is one timeline as long as nobody resumes while an execution is still running; then there are two, and that of the
 zombie goes on with a recovery store of its own. Owns the model: the state of each epoch that may be resumed from.
 """
 
@@ -34,7 +34,7 @@ class Epoch:
 
 
 @dataclass(slots=True)
-class Line:
+class Timeline:
     """A recovery store, its copies, and the model of what lies behind them."""
 
     folder: Path
@@ -46,14 +46,14 @@ class Line:
     """As the execution that runs has it."""
     execution: Execution | None = None
     stores: set[str] = field(default_factory=set)
-    """All that it made since it parted from another line."""
+    """All that it made since it parted from another timeline."""
 
     def __post_init__(self) -> None:
         self.epochs = self.epochs or {self.recovery.resume: Epoch(self.recovery.copy(), {})}
 
-    def fork(self, folder: Path) -> "Line":
+    def fork(self, folder: Path) -> "Timeline":
         """Part: what is running goes on with this one."""
-        return Line(folder, {at: replace(epoch) for at, epoch in self.epochs.items()}, self.recovery.copy())
+        return Timeline(folder, {at: replace(epoch) for at, epoch in self.epochs.items()}, self.recovery.copy())
 
     def open(self, clock: Callable[[], datetime]) -> None:
         """Open the execution; what is due comes at once, before any item."""
