@@ -1,18 +1,17 @@
-"""Which key group a key belongs to, and the names that groups are routed by.
+"""Which key group a key belongs to, the names that groups are routed by, and which worker Bytewax sends each to.
 
 Owns what must never change while there are snapshots: the hash, and the table of names. It does not own how rows are
-sorted by group (`rowkeys`), nor which worker has a group (Bytewax). Called by the group step, and by snapshot verbs.
+sorted by group (`rowkeys`), nor the choice of a worker, which is Bytewax's. Called by the lanes, the stores, and by
+snapshot verbs.
 """
 
 import hashlib
+import struct
 import zlib
-from collections.abc import Callable, Iterable
+from functools import cache
 from importlib import resources
-from typing import TypeVar
 
 from bytewax_state.errors import ConfigError
-
-T = TypeVar("T")
 
 HASH = "crc32-utf8"
 """The hash behind `group_of`, as manifests record it.
@@ -23,6 +22,9 @@ at least as evenly as BLAKE2b does.
 
 MAX_KEY_GROUPS = 4096
 """The most key groups that a step can have: one for every name in the table."""
+
+_WORD = (1 << 64) - 1
+_SIPHASH = (0x736F6D6570736575, 0x646F72616E646F6D, 0x6C7967656E657261, 0x7465646279746573)
 
 
 def _read_names() -> tuple[str, ...]:
@@ -72,35 +74,66 @@ def group_of(key: str, key_groups: int) -> int:
     return zlib.crc32(str.encode(key)) % key_groups
 
 
-def splitter(key_groups: int) -> Callable[[Iterable[tuple[str, T]]], dict[int, list[tuple[str, T]]]]:
-    """Bind `group_of` to a number of key groups, for the hot path: one call for all items of a batch.
+@cache
+def groups_of_workers(key_groups: int, workers: int) -> tuple[tuple[int, ...], ...]:
+    """Tell where Bytewax sends the key groups.
 
     :arg key_groups: Number of key groups.
 
-    :returns: Function from `(key, value)` items to key group to its items, in their order. A key of a subclass of `str`
-        becomes a `str`, as it would in Bytewax, and before anything asks the subclass what it is equal to. It raises
-        what `group_of` raises.
+    :arg workers: How many workers an execution has.
+
+    :returns: For each worker its groups, in the order in which Bytewax calls them: that of their names. More workers
+        than groups leave some without.
 
     :raises ConfigError: If there are not as many names.
 
     """
-    _check(key_groups)
+    found: list[list[int]] = [[] for _ in range(workers)]
+    routes = names(key_groups)
+    for group in sorted(range(key_groups), key=routes.__getitem__):
+        found[route_of(routes[group]) % workers].append(group)
+    return tuple(map(tuple, found))
 
-    def split(items: Iterable[tuple[str, T]]) -> dict[int, list[tuple[str, T]]]:
-        crc32, encode, plain = zlib.crc32, str.encode, str.__str__
-        by_group: dict[int, list[tuple[str, T]]] = {}
-        for item in items:
-            key, value = item
-            if type(key) is not str:
-                item = plain(key), value  # noqa: PLW2901  # another name would cost each item an assignment
-            group = crc32(encode(key)) % key_groups
-            if group in by_group:
-                by_group[group].append(item)
-            else:
-                by_group[group] = [item]
-        return by_group
 
-    return split
+@cache
+def route_of(name: str) -> int:
+    """Hash a name as Bytewax does, which sends it to the worker of this number modulo the number of workers.
+
+    It is SipHash-1-3 (Aumasson and Bernstein 2012), with the zero key, of the UTF-8 bytes and 0xFF.
+
+    :arg name: Any key of Bytewax's.
+
+    :returns: 64 bits.
+
+    """
+    message = name.encode() + b"\xff"
+    whole = len(message) // 8 * 8
+    padded = message[:whole] + message[whole:].ljust(7, b"\0") + bytes([len(message) % 256])
+    v0, v1, v2, v3 = _SIPHASH
+    for (word,) in struct.iter_unpack("<Q", padded):
+        v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3 ^ word)
+        v0 ^= word
+    v2 ^= 0xFF
+    for _ in range(3):
+        v0, v1, v2, v3 = _sip_round(v0, v1, v2, v3)
+    return v0 ^ v1 ^ v2 ^ v3
+
+
+def _sip_round(v0: int, v1: int, v2: int, v3: int) -> tuple[int, int, int, int]:
+    v0 = (v0 + v1) & _WORD
+    v1 = _rotated(v1, 13) ^ v0
+    v0 = _rotated(v0, 32)
+    v2 = (v2 + v3) & _WORD
+    v3 = _rotated(v3, 16) ^ v2
+    v0 = (v0 + v3) & _WORD
+    v3 = _rotated(v3, 21) ^ v0
+    v2 = (v2 + v1) & _WORD
+    v1 = _rotated(v1, 17) ^ v2
+    return v0, v1, _rotated(v2, 32), v3
+
+
+def _rotated(word: int, bits: int) -> int:
+    return ((word << bits) | (word >> (64 - bits))) & _WORD
 
 
 def _check(key_groups: int) -> None:

@@ -12,16 +12,21 @@ from dataclasses import replace
 from datetime import datetime
 from typing import Any
 
-from bytewax_state.dataflow.group import Chunk, GroupLogic
+from bytewax_state.dataflow import execution
+from bytewax_state.dataflow.execution import Step, utc_now
+from bytewax_state.dataflow.group import GroupLogic
+from bytewax_state.dataflow.lanes import Chunk, Sender
+from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logic
-from bytewax_state.dataflow.worker import Step, StepWorker, utc_now
-from bytewax_state.keygroups import group_of, names, splitter
+from bytewax_state.dataflow.states import States
+from bytewax_state.dataflow.swap import by_logics
+from bytewax_state.keygroups import group_of, groups_of_workers, names
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.opening import Opened, storage_of
 from bytewax_state.snapshot.versions import Versions
 from bytewax_state.storage.storage import Storage
-from bytewax_state.store.base import Slice, Store
+from bytewax_state.store.store import Store
 from bytewax_state.store.table import Table
 
 Items = list[tuple[str, Any]]
@@ -59,7 +64,7 @@ class Execution:
 
         :arg storage: Gives a worker, by its index, that of the snapshots; else the settings name it.
 
-        :arg watch: Told that a store opens; gets the table of it, and may give another in its place.
+        :arg watch: Told that a store opens; gets its table, and may give another one in its place.
 
         :arg around: Entered for each `open` of a worker, and for each `ref` that is asked for.
 
@@ -72,14 +77,13 @@ class Execution:
         self._given = dict(refs or {})
         self._now = now
         self._around = around
-        self._split = splitter(settings.key_groups)
-        # Where Bytewax routes the groups to (`keygroups.names` says why there), in the order of its calls.
-        name_of = names(settings.key_groups).__getitem__
-        self._routes = [sorted(range(index, settings.key_groups, workers), key=name_of) for index in range(workers)]
-        self._all = [group for groups in self._routes for group in groups]
-        shared, opens = Step(step, settings, builder), storage or (lambda index: storage_of(settings))
+        self._route = {name: group for group, name in enumerate(names(settings.key_groups))}
+        self._routes = groups_of_workers(settings.key_groups, workers)
+        self._sender = Sender(settings.key_groups, workers)
+        run_by, opens = by_logics(step.step_id, builder, settings), storage or (lambda index: storage_of(settings))
         self._workers = [
-            _Worker(shared, index, workers, now, token, lambda _, index=index: opens(index)) for index in range(workers)
+            _Worker(Step(step, settings, run_by), index, workers, now, token, lambda _, index=index: opens(index))
+            for index in range(workers)
         ]
         for worker in self._workers:
             worker.watch = watch
@@ -107,27 +111,34 @@ class Execution:
 
     def hello(self, index: int) -> Items:
         """Wake all groups of a worker in the epoch where it resumes; the first one opens the store."""
+        self._sender.note_epoch(self._sender.hello(), self.epoch)
         with self._around("open"):
-            return self._activate(self._routes[index], lambda group: self._on_batch(group, []))
+            return self._take([(group, (group, self.epoch, [])) for group in self._routes[index]])
 
     def batch(self, items: Items) -> Items:
-        """Hand a batch over: worker by worker, and group by group in the order of their names."""
-        chunks = self._split(items)
-        groups = [group for group in self._all if group in chunks]
-        return self._activate(groups, lambda group: self._on_batch(group, chunks[group]))
+        """Hand a batch over, from the first worker."""
+        parcels = self._sender.pack(items)
+        for parcel in parcels:
+            self._sender.note_epoch(parcel, self.epoch)
+        return self._take([(self._route[name], chunk) for name, chunk in self._sender.spread(parcels)])
 
     def notify(self) -> Items:
         """Notify every group that is due."""
-        now = self._now()
-        groups = [group for group in self._all if group in self.schedule and self.schedule[group] <= now]
-        for group in groups:
-            del self.schedule[group]
-        return self._activate(groups, lambda group: self._logics[group].on_notify())
+        now, out = self._now(), Items()
+        for groups in self._routes:
+            due = [group for group in groups if group in self.schedule and self.schedule[group] <= now]
+            for group in due:
+                del self.schedule[group]
+            out += self._activate(due, lambda group: self._logics[group].on_notify())
+        return out
 
     def end(self) -> Items:
         """Tell every group that the input ended."""
-        groups = [group for group in self._all if group in self._logics]
-        return self._activate(groups, lambda group: self._logics[group].on_eof())
+        out = Items()
+        for groups in self._routes:
+            there = [group for group in groups if group in self._logics]
+            out += self._activate(there, lambda group: self._logics[group].on_eof())
+        return out
 
     def snapshot(self, index: int) -> Refs:
         """Close the epoch on a worker: ask all that are awake for their refs, with nothing in between."""
@@ -165,12 +176,20 @@ class Execution:
                 (folder / part).mkdir(parents=True, exist_ok=True)
                 (folder / part / "000007.sst").write_bytes(b"half a fi")
 
-    def _on_batch(self, group: int, items: Items) -> Answer:
-        if group not in self._logics:
-            self._logics[group] = GroupLogic(self._workers[group % len(self._workers)], None)
-        chunk = Chunk(group, items)
-        chunk.epoch = self.epoch
-        return self._logics[group].on_batch([chunk])
+    def _take(self, chunks: list[tuple[int, Chunk]]) -> Items:
+        """Hand chunks over: worker by worker, and group by group in the order of their names."""
+        by_group: dict[int, list[Chunk]] = {}
+        for group, chunk in chunks:
+            by_group.setdefault(group, []).append(chunk)
+        out = Items()
+        for index, groups in enumerate(self._routes):
+            for group in [group for group in groups if group in by_group and group not in self._logics]:
+                self._logics[group] = GroupLogic(self._workers[index], None)
+            out += self._activate(
+                [group for group in groups if group in by_group],
+                lambda group: self._logics[group].on_batch(by_group[group]),
+            )
+        return out
 
     def _activate(self, groups: Iterable[int], call: Callable[[int], Answer]) -> Items:
         """Call some groups, and then ask all of them when they want to be notified."""
@@ -208,49 +227,56 @@ class Execution:
         """Name the files that the next versions will not upload, as paths below the step."""
         return {entry.path for versions in self._all_versions() for entry in versions._durable.values()}
 
-    def look(self, group: int) -> Look:
-        """Read all that a group has."""
-        part, found = self._part(group), Look()
-        for keys in part.walk(lambda item: True):
-            found |= {key: (part.live[key].snapshot(), part.timers.get(key)) for key in keys}
-            part.settle()
-        return found
-
     def contents(self) -> Look:
         """Read everything."""
-        return {key: found for group in self._logics for key, found in self.look(group).items()}
+        found = Look()
+        for states in self._states():
+            for keys in states.column.walk(lambda item: True):
+                found |= {key: (states.column.live[key].snapshot(), states.timers.get(key)) for key in keys}
+                states.column.settle()
+        return found
+
+    def look(self, group: int) -> Look:
+        """Read all that a group has."""
+        groups = self.settings.key_groups
+        return {key: found for key, found in self.contents().items() if group_of(key, groups) == group}
 
     def pop_due(self, now: datetime) -> list[str]:
         """Take all keys off the schedules that are due by some time."""
-        return sorted(key for group in self._logics for key in self._part(group).pop_due(now))
+        return sorted(key for states in self._states() for keys in states.pop_due(now, states.groups) for key in keys)
 
     def change(self, key: str, what: Callable[[Any], object]) -> None:
         """Change a logic and take its timer away, as a step of ours may, and Bytewax's core step cannot."""
         group = group_of(key, self.settings.key_groups)
-        part = self._part(group)
-        logic = part.fetch([key]).get(key)
+        worker = self._workers[next(index for index, groups in enumerate(self._routes) if group in groups)]
+        states = _states(worker)
+        logic = states.column.fetch({key: None}).get(key)
         if logic is not None:
             what(logic)
-            part.timers.drop(key)
-            part.changed.add(key)
-            self._logics[group]._worker.changed = True
+            states.timers.drop(key)
+            states.column.change([key])
             self._awake.add(group)
-        part.settle()
+            worker.awake.add(group)
+        states.column.settle()
 
     def _all_versions(self) -> list[Versions]:
         return [worker._versions for worker in self._workers if worker._versions is not None]
 
-    def _part(self, group: int) -> Slice[Logic]:
-        part = self._logics[group]._slice
-        assert part is not None, "the group was not woken"
-        return part
+    def _states(self) -> list[States[Logic]]:
+        return [_states(worker) for worker in self._workers if worker._store is not None]
 
 
-class _Worker(StepWorker):
+class _Worker(execution.Execution):
     """A worker whose table is watched."""
 
     watch: Callable[[Table], Table]
 
-    def _new_store(self, opened: Opened) -> Store[Logic]:
+    def _new_store(self, opened: Opened) -> Store:
         table = None if opened.table is None else self.watch(opened.table)
         return super()._new_store(replace(opened, table=table))
+
+
+def _states(worker: execution.Execution) -> States[Logic]:
+    processor = worker._processor
+    assert isinstance(processor, LogicProcessor)
+    return processor.states

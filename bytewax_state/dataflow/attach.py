@@ -1,16 +1,16 @@
 """Attach: rewrites the stateful steps of a flow in place, so that Bytewax sees key groups where it saw keys.
 
-    up ── group ─┬─ epoch ── spread ── stateful_batch(GroupLogic) ── ungroup ── down
+    up ── pack ──┬─ merge ── epoch ── spread ── stateful_batch(GroupLogic) ── unpack ── down
     hello ───────┘
 
-Owns the rewriting, and the private names of Bytewax that it needs. It does not own what runs inside (`group`).
+Owns the rewriting, and the private names of Bytewax that it needs. It does not own what runs inside (`lanes`, `group`).
 Called by users, at the end of a flow's module, and by `run`.
 """
 
 import dataclasses
 import logging
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from functools import partial
 from pathlib import Path
 from typing import Any, ClassVar
@@ -19,10 +19,12 @@ import bytewax.operators as op
 from bytewax.dataflow import Dataflow, DataflowId, MultiPort, Operator, SinglePort, _CoreOperator
 from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
-from bytewax_state.dataflow.group import Chunk, GroupLogic
-from bytewax_state.dataflow.worker import Step, Workers
+from bytewax_state.dataflow.execution import Step
+from bytewax_state.dataflow.group import GroupLogic
+from bytewax_state.dataflow.lanes import Lanes, Parcel, unpack
+from bytewax_state.dataflow.swap import choose, class_of
+from bytewax_state.dataflow.workers import Workers
 from bytewax_state.errors import UsageError
-from bytewax_state.keygroups import names, splitter
 from bytewax_state.recovery.preflight import check, read
 from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.layout import StepId
@@ -32,8 +34,6 @@ logger = logging.getLogger("bytewax_state")
 
 RECOVERY_DIRECTORY = "BYTEWAX_RECOVERY_DIRECTORY"
 """Bytewax's variable; what is given to it by a flag or in code is out of sight here."""
-
-Item = tuple[str, Any]
 
 _warned: set[str] = set()
 
@@ -96,7 +96,7 @@ def attach_steps(flow: Dataflow, settings: Settings | None, steps: Mapping[str, 
             if its.uri is not None:
                 check_uri(its.uri, its.storage_options)
             _warn_of_pickle(its)
-            _rewrite(flow, siblings, step, its, *_calls(outer))
+            _rewrite(flow, siblings, step, its, outer)
 
 
 def attached(flow: Dataflow) -> list[Workers]:
@@ -128,22 +128,6 @@ def _stateful(siblings: list[Any], outer: tuple[Any, ...] = ()) -> Iterator[tupl
             yield siblings, step, outer
         elif not isinstance(step, _Guard):
             yield from _stateful(step.substeps, (*outer, step))
-
-
-def _calls(outer: tuple[Any, ...]) -> tuple[bool, bool]:
-    """Tell whether the logics of a step may have a `notify_at`, and an `on_eof`, that do anything.
-
-    That is known only where an operator of Bytewax's own makes logics of its own class. A user's builder may return
-    another class for each state, and an object may get a method that its class lacks.
-    """
-    if len(outer) < 2 or type(outer[-1]) is not _class_of("stateful"):
-        return True, True
-    operator = type(outer[-2])
-    if operator is _class_of("stateful_flat_map"):
-        return False, False
-    if operator is _class_of("join"):
-        return False, outer[-2].emit_mode == "final"
-    return operator is not _class_of("fold_final"), True
 
 
 def _check_steps(flow: Dataflow, chosen: Mapping[str, Settings], found: list[str]) -> None:
@@ -189,25 +173,24 @@ def _is_within(step_id: str, name: str) -> bool:
     return step_id == name or step_id.startswith(f"{name}.")
 
 
-def _rewrite(
-    flow: Dataflow, siblings: list[Any], step: Any, settings: Settings, wakes: bool = True, ends: bool = True
-) -> None:
+def _rewrite(flow: Dataflow, siblings: list[Any], step: Any, settings: Settings, outer: tuple[Any, ...]) -> None:
     """Put six core steps around a stateful one, and a builder of ours into it. Its id stays: recovery goes by it."""
-    step_id, key_groups = step.step_id, settings.key_groups
-    workers = Workers(Step(StepId(flow.flow_id, step_id), settings, step.builder, wakes, ends))
+    step_id = step.step_id
+    workers = Workers(Step(StepId(flow.flow_id, step_id), settings, choose(step, outer, settings)))
+    lanes = Lanes(settings.key_groups)
     make = partial(_step, step_id)
-    hello = make("hello", op.input, flow=DataflowId(flow.flow_id), source=_Hello(workers, key_groups))
-    group = make("group", op.flat_map_batch, up=step.up.stream_id, mapper=_group(key_groups))
-    merge = make("merge", op.merge, ups={"0": hello.down.stream_id, "1": group.down.stream_id})
-    epoch = make("epoch", op.inspect_debug, up=merge.down.stream_id, inspector=_note_epoch)
-    spread = make("spread", op.flat_map_batch, up=epoch.down.stream_id, mapper=_spread)
+    hello = make("hello", op.input, flow=DataflowId(flow.flow_id), source=_Hello(workers, lanes))
+    pack = make("pack", op.flat_map_batch, up=step.up.stream_id, mapper=lanes.pack)
+    merge = make("merge", op.merge, ups={"0": hello.down.stream_id, "1": pack.down.stream_id})
+    epoch = make("epoch", op.inspect_debug, up=merge.down.stream_id, inspector=lanes.note_epoch)
+    spread = make("spread", op.flat_map_batch, up=epoch.down.stream_id, mapper=lanes.spread)
     chunks = SinglePort(step.up.port_id, spread.down.stream_id)
     lists = SinglePort(step.down.port_id, f"{step_id}:lists.down")
     core = dataclasses.replace(step, up=chunks, builder=_Builder(workers), down=lists)
-    ungroup = make("ungroup", op.flat_map_batch, up=lists.stream_id, mapper=_ungroup)
-    ungroup = dataclasses.replace(ungroup, down=SinglePort(ungroup.down.port_id, step.down.stream_id))
+    unpacked = make("unpack", op.flat_map_batch, up=lists.stream_id, mapper=unpack)
+    unpacked = dataclasses.replace(unpacked, down=SinglePort(unpacked.down.port_id, step.down.stream_id))
     at = next(index for index, sibling in enumerate(siblings) if sibling is step)
-    siblings[at : at + 1] = [hello, group, merge, epoch, spread, core, ungroup]
+    siblings[at : at + 1] = [hello, pack, merge, epoch, spread, core, unpacked]
 
 
 def _step(core_id: str, name: str, operator: Any, **fields: Any) -> Any:
@@ -222,63 +205,6 @@ def _step(core_id: str, name: str, operator: Any, **fields: Any) -> Any:
     return operator._op_cls(step_name=step_id.rpartition(".")[2], step_id=step_id, substeps=[], down=down, **fields)
 
 
-def _group(key_groups: int) -> Callable[[list[Any]], list[Any]]:
-    split, routes = splitter(key_groups), names(key_groups)
-
-    def group(batch: list[Any]) -> list[Any]:
-        try:
-            by_group = split(batch)
-        except (TypeError, ValueError):
-            by_group = {}
-        if not by_group or set(map(type, batch)) != {tuple}:
-            odd = [item for item in batch if not _is_item(item)]
-            if odd:
-                # Bytewax complains about it, in the core step, as it would have.
-                return odd[:1]
-        return [_Parcel((routes[number], Chunk(number, items)) for number, items in by_group.items())]
-
-    return group
-
-
-def _is_item(item: Any) -> bool:
-    if not isinstance(item, tuple) or len(item) != 2 or not isinstance(item[0], str):
-        return False
-    try:
-        str.encode(item[0])
-    except UnicodeEncodeError:
-        return False
-    return True
-
-
-def _ungroup(batch: list[tuple[str, list[Item]]]) -> list[Item]:
-    return [item for _, items in batch for item in items]
-
-
-def _note_epoch(step_id: str, item: Any, epoch: int, worker_index: int) -> None:
-    if type(item) is _Parcel:
-        for _, chunk in item:
-            chunk.epoch = epoch
-
-
-def _spread(batch: list[Any]) -> list[Any]:
-    out: list[Any] = []
-    for item in batch:
-        if type(item) is _Parcel:
-            out += item
-        else:
-            out.append(item)
-    return out
-
-
-class _Parcel(list[tuple[str, Chunk]]):
-    """The chunks of one batch, each under the name that Bytewax routes its group by.
-
-    They go through the step that tells the epoch together, as that makes a call for each item.
-    """
-
-    __slots__ = ()
-
-
 class _Builder:
     """Builds the logic of a key group; all workers of a process share it."""
 
@@ -286,13 +212,13 @@ class _Builder:
         self.workers = workers
 
     def __call__(self, resume: object) -> GroupLogic:
-        worker = self.workers.here()
+        run = self.workers.here()
         try:
-            group = None if resume is None else worker.note(resume)
+            group = None if resume is None else run.note(resume)
         except BaseException as ex:
-            worker.fail(ex)
+            run.fail(ex)
             raise
-        return GroupLogic(worker, group)
+        return GroupLogic(run, group)
 
 
 class _Guard(Operator):
@@ -327,35 +253,31 @@ class _Guard(Operator):
         return []
 
 
-class _Hello(DynamicSource[_Parcel]):
+class _Hello(DynamicSource[Parcel]):
     """Begins each execution on each worker, and wakes every key group in the resume epoch, from worker 0.
 
     Bytewax asks a source for items of the resume epoch only after everything is loaded, so these open the stores.
     """
 
-    def __init__(self, workers: Workers, key_groups: int) -> None:
+    def __init__(self, workers: Workers, lanes: Lanes) -> None:
         self._workers = workers
-        self._key_groups = key_groups
+        self._lanes = lanes
 
     def build(self, step_id: str, worker_index: int, worker_count: int) -> "_HelloPartition":
         self._workers.begin(worker_index, worker_count)
-        groups = names(self._key_groups) if worker_index == 0 else ()
-        return _HelloPartition(_Parcel((name, Chunk(number, [])) for number, name in enumerate(groups)))
+        sender = self._lanes.begin(worker_count)
+        return _HelloPartition([sender.hello()] if worker_index == 0 else [])
 
 
-class _HelloPartition(StatelessSourcePartition[_Parcel]):
-    def __init__(self, chunks: _Parcel) -> None:
-        self._chunks = chunks
+class _HelloPartition(StatelessSourcePartition[Parcel]):
+    def __init__(self, parcels: list[Parcel]) -> None:
+        self._parcels = parcels
 
-    def next_batch(self) -> list[_Parcel]:
-        if not self._chunks:
+    def next_batch(self) -> list[Parcel]:
+        if not self._parcels:
             raise StopIteration
-        chunks, self._chunks = self._chunks, _Parcel()
-        return [chunks]
-
-
-def _class_of(operator: str) -> Any:
-    return getattr(getattr(op, operator, None), "_op_cls", None)
+        parcels, self._parcels = self._parcels, []
+        return parcels
 
 
 def _check_seam() -> None:
@@ -368,7 +290,7 @@ def _check_seam() -> None:
         "input": {"step_id", "flow", "source", "down"},
     }
     for name, fields in wanted.items():
-        cls = _class_of(name)
+        cls = class_of(name)
         there = {field.name for field in dataclasses.fields(cls)} if cls is not None else set()
         if cls is None or not issubclass(cls, _CoreOperator) or not fields <= there:
             msg = f"this Bytewax has an unknown core operator {name!r}; install bytewax>=0.21.1,<0.22"

@@ -1,10 +1,9 @@
 """A logic of the user's, or of one of Bytewax's operators, as a row of state.
 
 Owns what may happen to a logic between memory and its row: serialised, rebuilt, or kept because it would not come back
-the same. It does not own when: the store decides. Called by the stores, through `Rows`.
+the same. It does not own when: the store decides. Called by the states of a step.
 """
 
-import logging
 from collections.abc import Callable
 from datetime import datetime, timezone
 from typing import Any
@@ -13,11 +12,10 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.operators import StatefulBatchLogic, StatefulLogic, _StatefulLogic
 from bytewax.operators.windowing import _EventClockLogic, _WindowLogic, _WindowSnapshot
 
-from bytewax_state.codecs import Codec, decode
-from bytewax_state.errors import BytewaxStateError, UsageError
+from bytewax_state.codecs import decode
+from bytewax_state.errors import BytewaxStateError
+from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.likeness import Likeness, compare
-
-logger = logging.getLogger("bytewax_state")
 
 Logic = StatefulBatchLogic[Any, Any, Any]
 
@@ -27,29 +25,26 @@ PROBES = 16
 """How many of a step's first spills are rebuilt and serialised again, to see whether they come back the same."""
 
 
-class LogicRows:
-    """The logics of one step on one worker, as rows."""
+class Logics:
+    """The logics of one step on one worker, as bytes."""
 
-    def __init__(self, step_id: str, builder: Callable[[Any], Logic], codec: Codec, wakes: bool) -> None:
+    def __init__(self, codec: StepCodec, builder: Callable[[Any], Logic], wakes: bool) -> None:
         """Init.
 
-        :arg step_id: Full id of the core step.
+        :arg codec: Makes bytes of what `snapshot` returns.
 
         :arg builder: The step's own builder.
-
-        :arg codec: Serialises what `snapshot` returns.
 
         :arg wakes: Whether a logic of the step may ever want to be notified.
 
         """
-        self._step_id = step_id
-        self._builder = builder
+        self.step_id = codec.step_id
         self._codec = codec
+        self._builder = builder
         self._probes = PROBES
         # Bytes of a logic in its initial state, once a probe showed that they rebuild it. They need no further probe.
         self._blank: bytes | None = None
         self._resident = False
-        self._warned: set[str] = set()
         self._clock_floor: datetime | None = None
         self.wakes = wakes
 
@@ -66,39 +61,32 @@ class LogicRows:
         return self._build(None)
 
     def dump(self, key: str, item: Logic) -> bytes:
-        """See `Rows.dump`.
+        """See `Objects.dump`.
 
         :raises UsageError: If what `snapshot` returned cannot be serialised.
 
         """
-        snapshot = self._snapshot(key, item)
-        try:
-            return self._codec.encode(snapshot)
-        except UsageError as ex:
-            msg = f"the snapshot of step {self._step_id!r} for key {key!r} cannot be stored: {ex}"
-            raise UsageError(msg) from ex
+        return self._codec.encode(key, self._snapshot(key, item))
 
     def load(self, key: str, data: bytes) -> Logic:
-        """See `Rows.load`.
+        """See `Objects.load`.
 
         :raises SnapshotError: If what was stored cannot be read back.
 
         :raises BytewaxRuntimeError: If the builder fails on it.
 
         """
+        state = self._codec.decode(key, data)
         try:
-            logic = self._build(decode(data))
-        except BytewaxStateError as ex:
-            msg = f"the state of step {self._step_id!r} for key {key!r} cannot be read back: {ex}"
-            raise type(ex)(msg) from ex
+            logic = self._build(state)
         except Exception as ex:
-            msg = f"error calling the builder of step {self._step_id!r} with the state of key {key!r}"
+            msg = f"error calling the builder of step {self.step_id!r} with the state of key {key!r}"
             raise BytewaxRuntimeError(msg) from ex
         self._hold_clock(logic)
         return logic
 
     def due(self, key: str, item: Logic) -> datetime | None:
-        """See `Rows.due`; asks as Bytewax does.
+        """See `Objects.due`; asks as Bytewax does.
 
         :raises BytewaxRuntimeError: If the logic fails, or answers what is no time in UTC.
 
@@ -109,20 +97,18 @@ class LogicRows:
             due = item.notify_at()
             return None if due is None else plain_time(due)
         except Exception as ex:
-            raise error_in(self._step_id, key, "notify_at") from ex
+            raise error_in(self.step_id, key, "notify_at") from ex
 
     def spill(self, key: str, item: Logic) -> bytes | None:
-        """See `Rows.spill`."""
+        """See `Objects.spill`."""
         if self._resident:
             return None
         snapshot = self._snapshot(key, item)
         if _is_absent(snapshot):
             # A builder takes `None` for a new key.
             return None
-        try:
-            data = self._codec.encode(snapshot)
-        except UsageError as ex:
-            self._warn("stays in memory for some keys, as their snapshots cannot be stored", ex)
+        data = self._codec.try_encode(snapshot)
+        if data is None:
             return None
         if self._probes > 0 and not self._comes_back(key, item, data):
             self._resident = True
@@ -142,7 +128,7 @@ class LogicRows:
         try:
             return item.snapshot()
         except Exception as ex:
-            msg = f"error calling `StatefulBatchLogic.snapshot` in {self._step_id!r} for key {key!r}"
+            msg = f"error calling `StatefulBatchLogic.snapshot` in {self.step_id!r} for key {key!r}"
             raise BytewaxRuntimeError(msg) from ex
 
     def _comes_back(self, key: str, item: Logic, data: bytes) -> bool:
@@ -152,25 +138,24 @@ class LogicRows:
         try:
             before = decode(data)
         except BytewaxStateError as ex:
-            self._warn("stays in memory, as a stored snapshot of it cannot be read back", ex)
+            self._codec.warn("stays in memory, as a stored snapshot of it cannot be read back", ex)
             return False
         try:
             again = self._build(decode(data)).snapshot()
         except Exception as ex:  # the user's code may raise anything
-            self._warn("stays in memory, as its builder fails on its own snapshot; so will a resume", ex)
+            self._codec.warn("stays in memory, as its builder fails on its own snapshot; so will a resume", ex)
             return False
         found = compare(before, again)
         # A snapshot that is another one at each call, as it holds the time, says nothing of the builder.
         if found is Likeness.DIFFERENT and compare(before, self._snapshot(key, item)) is Likeness.SAME:
-            self._warn(
-                "stays in memory, as its builder does not rebuild what its snapshot says; nor will a resume", None
+            self._codec.warn(
+                "stays in memory, as its builder does not rebuild what its snapshot says; nor will a resume"
             )
             return False
         if found is not Likeness.SAME:
-            self._warn(
+            self._codec.warn(
                 "is taken out of memory, though it cannot be told whether it comes back the same: its snapshot is "
-                "another one at each call, or its builder changes an order, or it cannot be looked into",
-                None,
+                "another one at each call, or its builder changes an order, or it cannot be looked into"
             )
         if found is Likeness.SAME and self._is_new(before):
             self._blank = data  # a builder that ignores its state has passed too
@@ -183,11 +168,6 @@ class LogicRows:
             return compare(self._builder(None).snapshot(), snapshot) is Likeness.SAME
         except Exception:  # the user's code may raise anything
             return False
-
-    def _warn(self, what: str, ex: Exception | None) -> None:
-        if what not in self._warned:
-            self._warned.add(what)
-            logger.warning("the state of step %r %s%s", self._step_id, what, f": {ex!r}" if ex else "")
 
     def _note_clock(self, logic: Logic) -> None:
         """Remember how far the event clock of a window logic has come, which its snapshot does not say."""

@@ -20,7 +20,7 @@ from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, Seconds,
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.storage.local import hash_file, local_disk
 from bytewax_state.storage.storage import Storage
-from bytewax_state.store.base import Frozen
+from bytewax_state.store.store import Frozen
 
 logger = logging.getLogger("bytewax_state")
 

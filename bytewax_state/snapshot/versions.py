@@ -9,7 +9,6 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
-from typing import Any
 
 from bytewax_state.errors import ConflictError
 from bytewax_state.settings import Settings
@@ -20,7 +19,7 @@ from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import publish
 from bytewax_state.snapshot.retention import Collector, Policy
 from bytewax_state.snapshot.workspace import Workspace
-from bytewax_state.store.base import Frozen, Store
+from bytewax_state.store.store import Frozen, Store
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,7 +73,7 @@ class Versions:
         policy = Policy(settings.retain_snapshots, settings.retain_for)
         self._collector = Collector(catalog, origin.store, policy, now, lineage)
 
-    def freeze(self, store: Store[Any], epoch: int) -> int:
+    def freeze(self, store: Store, epoch: int) -> int:
         """Freeze the next version, which is to be published then.
 
         :arg store: The store.

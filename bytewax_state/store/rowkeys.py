@@ -123,6 +123,18 @@ def _no_row_key(row: bytes, kind: str) -> SnapshotCorruptError:
     return SnapshotCorruptError(msg)
 
 
+def group_of_row(row: bytes) -> int:
+    """Return the key group of a row.
+
+    :arg row: Any row key.
+
+    :returns: Group.
+
+    """
+    group: int = _GROUP.unpack_from(row)[0]
+    return group
+
+
 def group_range(group: int) -> tuple[bytes, bytes]:
     """Return the range of all rows of a key group.
 

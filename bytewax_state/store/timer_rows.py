@@ -1,16 +1,16 @@
-"""Timer rows: when each spilled key of a key group wants to be notified next.
+"""Timer rows: when each key of a key group that is not in memory wants to be notified next.
 
-Owns the order in which their keys are handed out, and for how long a key is held back that is due again right after it
-was notified. It does not own the rows themselves (a slice writes them beside the value rows), nor the schedule of live
-keys (`timers`), and never looks at a clock. Called by the slices of the stores.
+Owns the order in which their keys are handed out, and that a key is held back which is due again right after it was
+notified. It does not own the rows themselves (the timer queue writes them), nor the schedule of the keys in memory
+(`timers`), and never looks at a clock. Called by the timer queue.
 """
 
 from collections.abc import Callable
 from datetime import datetime
 
 from bytewax_state.store.rowkeys import parse_timer_key, timer_key, timer_range
-from bytewax_state.store.table import Table
-from bytewax_state.store.timers import MOMENT, ORIGIN, Hold, from_microseconds, to_microseconds
+from bytewax_state.store.rows import Rows
+from bytewax_state.store.timers import MOMENT, ORIGIN, HoldPolicy, from_microseconds, to_microseconds
 
 MOST_EARLY = 10_000
 """How many keys may be remembered in memory because they were never handed out and their rows are before the frontier.
@@ -20,7 +20,7 @@ Between two calls of Bytewax these are at most the keys of a batch, unless the c
 
 
 class TimerRows:
-    """The timer rows of one key group whose keys are not live, in the order of their times.
+    """The timer rows of one key group whose keys are not in memory, in the order of their times.
 
     The frontier parts them. Rows from the frontier on are new: their keys are due when their times say so. Rows before
     the frontier were handed out already, so their keys were notified and at once asked for a time that is past. Such a
@@ -42,24 +42,24 @@ class TimerRows:
         "_new",
         "_now",
         "_out",
+        "_rows",
         "_state",
-        "_table",
         "_waiting",
     )
 
-    def __init__(self, table: Callable[[], Table], group: int, state: int, hold: Hold) -> None:
+    def __init__(self, rows: Rows, group: int, state: int, hold: HoldPolicy) -> None:
         """Init.
 
-        :arg table: Gives the table that holds the rows.
+        :arg rows: Of the store.
 
         :arg group: Key group.
 
         :arg state: Number of the state whose timers these are.
 
-        :arg hold: Of the store.
+        :arg hold: For how long keys are held back.
 
         """
-        self._table = table
+        self._rows = rows
         self._hold = hold
         self._group = group
         self._state = state
@@ -67,7 +67,7 @@ class TimerRows:
         self._frontier = self._begin
         self._new: datetime | None = None  # when the first row from the frontier on is due; a lower bound
         self._early: dict[str, datetime] = {}  # keys before the frontier that were never handed out
-        self._out: set[str] = set()  # keys that were handed out for the first time, and have yet to become live
+        self._out: set[str] = set()  # keys that were handed out for the first time, and have yet to come into memory
         self._waiting = False  # whether any key may be held back
         self._held = 0  # how many keys are
         self._held_at = ORIGIN  # when the pause before the next pass began
@@ -80,7 +80,7 @@ class TimerRows:
         self._new = self._first()
 
     def added(self, key: str, due: datetime, until: datetime | None) -> None:
-        """Note that a key which has a row is no longer live.
+        """Note that a key which has a row is no longer in memory.
 
         :arg key: Key.
 
@@ -102,7 +102,7 @@ class TimerRows:
             self._held += 1
 
     def taken(self, key: str, due: datetime) -> datetime | None:
-        """Note that a key which has a row becomes live.
+        """Note that a key which has a row comes into memory.
 
         :arg key: Key.
 
@@ -194,7 +194,7 @@ class TimerRows:
     ) -> tuple[list[str], bytes | None]:
         """Return keys of rows, and the row at which to go on; `None`: there are no more."""
         keys: list[str] = []
-        for row in self._table().scan_keys(begin, end):
+        for row in self._rows.scan_keys(begin, end):
             if len(keys) == limit:
                 return keys, row
             key = parse_timer_key(row)[3]
@@ -223,7 +223,7 @@ class TimerRows:
         self._new = self._first()
 
     def _first(self) -> datetime | None:
-        for row in self._table().scan_keys(self._frontier, self._end):
+        for row in self._rows.scan_keys(self._frontier, self._end):
             return from_microseconds(parse_timer_key(row)[2])
         return None
 

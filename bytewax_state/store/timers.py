@@ -1,14 +1,14 @@
-"""Timers: when each live key of a key group wants to be notified next.
+"""Timers: when each key of a key group that is in memory wants to be notified next.
 
-Owns their schedule, in memory, and for how long a key is held back that is due again right after it was notified.
-It does not own the schedule of the keys that are spilled (`timer_rows`) and never looks at a clock.
-Called by the slices of the stores and, through them, by the logic of a key group.
+Owns their schedule, and that a key is held back which is due again right after it was notified. It does not own for how
+long (who notifies tells), nor the schedule of the keys that are rows only (`timer_rows`), and never looks at a clock.
+Called by the timer queue.
 """
 
 import heapq
-from collections.abc import Callable, Sized
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from typing import TypeAlias
+from typing import Protocol, TypeAlias
 
 ORIGIN = datetime.min.replace(tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
@@ -16,53 +16,19 @@ MICROSECOND = timedelta(microseconds=1)
 MOMENT = timedelta(milliseconds=100)
 """How long a notification that came, and is at once due again, is held back at least."""
 
-SECONDS_EACH = 0.0001
-"""How long such a notification is held back for each other one."""
 
-
-SHARE = 3
-"""How many times as long as their notifications take such keys are held back, at least."""
-
-
-class Hold:
-    """How long the keys of a store are held back that ask for a time already past, right after they were notified.
-
-    Bytewax brings such a key back at every activation. Its event-time windows over old events ask for times that are
-    always past, so each batch would notify every open key, mostly to no effect; and where that takes longer than the
-    keys are held back, nothing else would get a turn.
-    """
-
-    __slots__ = ("_peers", "_seconds_each")
-
-    def __init__(self, peers: Sized) -> None:
-        """Init.
-
-        :arg peers: The key groups of the store, which share a thread.
-
-        """
-        self._peers = peers
-        self._seconds_each = SECONDS_EACH
+class HoldPolicy(Protocol):
+    """For how long keys are held back that ask for a time already past, right after they were notified."""
 
     def pause(self, keys: int) -> timedelta:
         """Say how long.
 
         :arg keys: How many such keys a key group has.
 
-        :returns: A `MOMENT`, and for many keys longer: at most 10,000 come in a second, and fewer if they take long.
+        :returns: At least a `MOMENT`.
 
         """
-        return max(MOMENT, timedelta(seconds=keys * len(self._peers) * self._seconds_each))
-
-    def note(self, keys: int, spent: timedelta) -> None:
-        """Note how long it took to notify some keys.
-
-        :arg keys: How many; not zero.
-
-        :arg spent: Time; below zero if the clock was set back meanwhile.
-
-        """
-        lately = SHARE * spent.total_seconds() / keys
-        self._seconds_each = max(SECONDS_EACH, (self._seconds_each + lately) / 2)
+        ...
 
 
 def to_microseconds(due: datetime) -> int:
@@ -92,19 +58,22 @@ Entry: TypeAlias = tuple[datetime, datetime, str]
 
 
 class Timers:
-    """The due times of the live keys of one key group: a heap with lazy deletion."""
+    """The due times of the keys of one key group that are in memory: a heap with lazy deletion."""
 
-    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_hold")
+    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_hold", "_sound")
 
-    def __init__(self, hold: Hold) -> None:
+    def __init__(self, entries: dict[str, Entry], hold: HoldPolicy) -> None:
         """Init.
 
-        :arg hold: Of the store.
+        :arg entries: Key to its entry, of all key groups of the worker.
+
+        :arg hold: For how long keys are held back.
 
         """
         self._hold = hold
-        self._entries: dict[str, Entry] = {}
+        self._entries = entries
         self._heap: list[Entry] = []  # an entry that is not the one of its key does not count
+        self._sound = 0  # how many counted when the others were last thrown out
         self._held: set[str] = set()  # keys that were notified, and were at once due again
         self._held_at = ORIGIN  # when the last of them was held back
 
@@ -241,7 +210,8 @@ class Timers:
     def _push(self, entry: Entry) -> None:
         self._entries[entry[2]] = entry
         heapq.heappush(self._heap, entry)
-        if len(self._heap) > 2 * len(self._entries) + 64:
-            # Keys that are spilled and come back leave an entry each time.
-            self._heap = list(self._entries.values())
+        if len(self._heap) > 2 * self._sound + 64:
+            # A key whose time is set anew, or that leaves memory and comes back, leaves an entry each time.
+            self._heap = [one for one in self._heap if self._entries.get(one[2]) is one]
             heapq.heapify(self._heap)
+            self._sound = len(self._heap)

@@ -15,7 +15,7 @@ from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
 from bytewax_state import Settings
 from bytewax_state.snapshot.layout import StepId
-from bytewax_state.store.base import WALK
+from bytewax_state.store.column import RUN
 from tests.dataflow.hazards import Count, batched, cut
 from tests.dataflow.runs import Batch, Job, Run, Step, causes, results
 from tests.driver import Execution
@@ -293,7 +293,7 @@ def test_all_that_is_due_comes_before_the_end(settings: Settings) -> None:
     """Though the time came together with the end, and for more keys than come back into memory at once."""
     now = [PAST]
     chosen = settings.model_copy(update={"key_groups": 1, "uri": None})
-    items = [(f"key{number}", 1) for number in range(3 * WALK)]
+    items = [(f"key{number}", 1) for number in range(3 * RUN)]
     with closing(Execution(StepId("flow", "flow.s"), chosen, Bell, now=lambda: now[0])) as run:
         run.open()
         run.batch(items)

@@ -19,7 +19,7 @@ from bytewax.operators.windowing import EventClock, SystemClock, TumblingWindowe
 from bytewax.testing import TimeTestingGetter
 
 from bytewax_state import Settings
-from bytewax_state.store.base import WALK
+from bytewax_state.store.column import RUN
 from tests.dataflow.flows import MINUTE, OPERATORS, SESSION, SLIDING, START, tagged
 from tests.dataflow.hazards import Count, Way, batched, cut
 from tests.dataflow.runs import Batch, Job, Run, Step, causes, results
@@ -225,7 +225,7 @@ def test_the_end_of_input_is_bounded_in_memory(workers: int, spilling: Settings,
         gc.collect()
         Counted.peak = Counted.alive
         job.run(Run(workers=workers), spilling.model_copy(update={"key_groups": workers}))
-        assert Counted.peak <= workers * WALK + 500
+        assert Counted.peak <= workers * RUN + 500
     assert {tuple(values) for values in job.results().values()} == {(1, "end at 1", "end at 1")}
     assert len(job.results()) == 5_000
 

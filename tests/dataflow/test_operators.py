@@ -10,7 +10,8 @@ import pytest
 from bytewax.dataflow import Operator
 from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
-from bytewax_state.dataflow.attach import _calls, _stateful, stateful_steps
+from bytewax_state.dataflow.attach import _stateful, stateful_steps
+from bytewax_state.dataflow.swap import _calls
 from tests.dataflow.flows import OPERATORS, flow_of
 
 MODULES = (bytewax.operators, bytewax.operators.windowing)

@@ -96,9 +96,11 @@ def restore(job: Job, uri: str, root: Path, refs: Mapping[int, object], groups: 
     with closing(Execution(ID, job.settings(uri, root), Tally, workers, refs)) as run:
         run.load(0)
         run.hello(0)
-        # A store that has its rows on disk asks them then when they want to be notified.
-        run.notify()
+        looks = {group: run.look(group) for group in groups}
         return {
-            group: ({key: state for key, (state, _) in run.look(group).items()}, run.schedule.get(group))
-            for group in groups
+            group: (
+                {key: state for key, (state, _) in look.items()},
+                min((due for _, due in look.values() if due is not None), default=None),
+            )
+            for group, look in looks.items()
         }

@@ -12,7 +12,6 @@ from bytewax_state.signing import UNSIGNED
 from bytewax_state.snapshot.envelope import MAGIC
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.snapshot.ref import Ref
-from tests.contracts.store_contract import delete
 from tests.snapshot.test_restore import GROUPS, Writer
 
 CAPACITIES = (None, 0, 2, 1_000)
@@ -24,9 +23,9 @@ Model = dict[int, set[str]]
 def change(writer: Writer, model: Model, rng: Random) -> None:
     """Put and delete some keys."""
     for _ in range(rng.randrange(30)):
-        group, key = rng.choice(sorted(writer.parts)), f"k{rng.randrange(6)}"
+        group, key = rng.choice(writer.groups), f"k{rng.randrange(6)}"
         if key in model[group] and rng.random() < 0.4:
-            delete(writer.parts[group], key)
+            writer.delete(group, key)
             model[group].remove(key)
         else:
             writer.put(group, key, rng.random())

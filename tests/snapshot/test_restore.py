@@ -4,11 +4,14 @@ import os
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
+from functools import cache
+from itertools import count
 from pathlib import Path
 
 import pytest
 
 from bytewax_state.errors import ConflictError, SnapshotError, SnapshotMissingError
+from bytewax_state.keygroups import group_of
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
@@ -22,9 +25,8 @@ from bytewax_state.snapshot.versions import Versions
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.storage.storage import Storage
 from bytewax_state.storage.uri import open_storage
-from bytewax_state.store.base import Store
 from bytewax_state.store.table import Memory, Table
-from tests.contracts.store_contract import Box, contents, open_store, put
+from tests.contracts.store_contract import BoxStore, heap_store, rocksdb_store
 from tests.faults import FaultyStorage
 
 pytestmark = pytest.mark.disk
@@ -57,37 +59,51 @@ class Writer:
         self.done: Restored | None = None
         if refs:
             self.done = restore(self.catalog, self.space.root, self.space.live, self.origin, refs, MEMORY, NOW, 4)
-            table = self.done.table
             self.origin = self.done.origin
-            self.store: Store[Box] = open_store(lambda: table, capacity)
         else:
             claim(self.catalog, self.origin, (), NOW)
-            self.store = open_store(lambda: Table.open(self.space.live, MEMORY, create=True), capacity)
+        self.table = self.done.table if self.done else Table.open(self.space.live, MEMORY, create=True)
         inherited, lineage = (self.done.durable, self.done.lineage) if self.done else ({}, Lineage())
         self.versions = Versions(self.catalog, self.space, self.origin, lineage, inherited, self.settings, self.now)
+        self.open = heap_store if capacity is None else rocksdb_store(capacity)
+        self.groups = sorted(self.refs)
+        self.add()
+
+    def add(self, *groups: int) -> None:
+        """Own some more key groups; before anything is put."""
+        self.groups = sorted({*self.groups, *groups})
         rows = self.done.rows if self.done else {}
-        self.parts = {group: self.store.add(group, True, rows[group]) for group in sorted(self.refs)}
+        self.store = BoxStore(self.table, self.open.backend, GROUPS, rows, groups=self.groups)
 
     def now(self) -> datetime:
         """Tell the time: an hour passes from one version to the next."""
-        return NOW + self.store.version * timedelta(hours=1)
-
-    def add(self, *groups: int) -> None:
-        self.parts |= {group: self.store.add(group, restored=False) for group in groups}
+        return NOW + self.store.store.version * timedelta(hours=1)
 
     def put(self, group: int, key: str, value: object) -> None:
-        put(self.parts[group], key, value)
+        self.store.put(key_in(group, key), value)
+
+    def delete(self, group: int, key: str) -> None:
+        self.store.delete(key_in(group, key))
 
     def publish(self) -> list[Ref]:
-        self.versions.wait(self.versions.freeze(self.store, epoch=1))
-        return [Ref(self.origin.store.store_id, self.store.version, group, GROUPS) for group in self.parts]
+        self.versions.wait(self.versions.freeze(self.store.store, epoch=1))
+        return [Ref(self.origin.store.store_id, self.store.store.version, group, GROUPS) for group in self.groups]
 
     def contents(self) -> dict[int, dict[str, object]]:
-        return {group: contents(part) for group, part in self.parts.items()}
+        found: dict[int, dict[str, object]] = {group: {} for group in self.groups}
+        for key, value in self.store.contents().items():
+            found[group_of(key, GROUPS)][key.partition(".")[0]] = value
+        return found
 
     def close(self) -> None:
         self.store.close()
         self.space.close()
+
+
+@cache
+def key_in(group: int, key: str) -> str:
+    """Make a key that is in some key group."""
+    return next(one for number in count() if group_of(one := f"{key}.{number}", GROUPS) == group)
 
 
 @pytest.fixture
@@ -207,7 +223,7 @@ def test_groups_of_one_store_part(writers: list[Writer], tmp_path: Path) -> None
     refs = one.publish()
     half = begin(writers, tmp_path, refs=refs[::2])
     assert half.contents() == {group: {"a": group} for group in range(0, GROUPS, 2)}
-    rows = list(half.store.table().scan(b"", b"\xff" * 8))
+    rows = list(half.table.scan(b"", b"\xff" * 8))
     assert len(rows) == GROUPS // 2
 
 

@@ -1,5 +1,6 @@
 """How many keys have a state: what a plain dict says, at every freeze, whatever was spilled, deleted or restored."""
 
+from collections import Counter
 from pathlib import Path
 from tempfile import TemporaryDirectory
 
@@ -7,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from bytewax_state.store.base import Slice
-from tests.contracts.store_contract import Box, Open, delete, heap_store, put, rocksdb_store
+from bytewax_state.keygroups import group_of
+from tests.contracts.store_contract import BoxStore, Open, heap_store, rocksdb_store
 
 STORES: dict[str, Open] = {
     "heap": heap_store,
@@ -16,33 +17,33 @@ STORES: dict[str, Open] = {
     "small": rocksdb_store(2),
     "none": rocksdb_store(0),
 }
-GROUPS = (0, 1)
+GROUPS = 2
 
 KEYS = st.sampled_from([f"k{number}" for number in range(6)])
 OPERATIONS = st.one_of(
-    st.tuples(st.just("put"), st.sampled_from(GROUPS), KEYS),
+    st.tuples(st.just("put"), KEYS),
     # A box of `None` refuses to be spilled.
-    st.tuples(st.just("pin"), st.sampled_from(GROUPS), KEYS),
-    st.tuples(st.just("delete"), st.sampled_from(GROUPS), KEYS),
-    st.tuples(st.just("miss"), st.sampled_from(GROUPS), KEYS),
-    st.tuples(st.just("flush"), st.sampled_from(GROUPS), KEYS),
+    st.tuples(st.just("pin"), KEYS),
+    st.tuples(st.just("delete"), KEYS),
+    st.tuples(st.just("miss"), KEYS),
+    st.tuples(st.just("flush"), KEYS),
     st.just(("freeze",)),
     st.tuples(st.just("restart"), st.sampled_from(sorted(STORES)), st.booleans()),
 )
 
 
-def apply(part: Slice[Box], model: set[str], verb: str, key: str) -> None:
-    """Do one thing to a slice and to the set of its keys."""
+def apply(store: BoxStore, model: set[str], verb: str, key: str) -> None:
+    """Do one thing to a store and to the set of its keys."""
     if verb in ("put", "pin"):
-        put(part, key, 1 if verb == "put" else None)
+        store.put(key, 1 if verb == "put" else None)
         model.add(key)
     elif verb == "delete" and key in model:
-        delete(part, key)
+        store.delete(key)
         model.remove(key)
     elif verb == "miss":
-        assert (key in part.fetch([key])) is (key in model)
+        assert (key in store.fetch([key])) is (key in model)
     elif verb == "flush":
-        part.flush()
+        store.store.flush()
 
 
 @pytest.mark.parametrize("first", STORES)
@@ -52,19 +53,18 @@ def test_rows_are_the_keys_that_have_a_state(first: str, operations: list[tuple[
     """Over epochs, deletions, spills, restarts and changes of the backend, counted by a manifest or not."""
     with TemporaryDirectory() as name:
         folder = Path(name)
-        store = STORES[first](folder / "live", True)
-        parts = {group: store.add(group, restored=False) for group in GROUPS}
-        model: dict[int, set[str]] = {group: set() for group in GROUPS}
+        store = STORES[first](folder / "live", key_groups=GROUPS)
+        model: set[str] = set()
         for number, (verb, *given_) in enumerate([*operations, ("freeze",)]):
             if verb in ("freeze", "restart"):
                 frozen = store.freeze(folder / str(number))
-                assert frozen.rows == {group: len(keys) for group, keys in model.items()}
+                expected = Counter(group_of(key, GROUPS) for key in model)
+                assert frozen.rows == {group: expected[group] for group in range(GROUPS)}
             if verb == "restart":
                 backend, counted = given_
                 store.close()
-                store = STORES[backend](folder / str(number), False)
-                rows = frozen.rows if counted else {}
-                parts = {group: store.add(group, True, rows.get(group)) for group in GROUPS}
+                rows = frozen.rows if counted else dict.fromkeys(range(GROUPS))
+                store = STORES[backend](folder / str(number), rows, GROUPS)
             elif verb != "freeze":
-                apply(parts[given_[0]], model[given_[0]], verb, given_[1])
+                apply(store, model, verb, given_[0])
         store.close()

@@ -1,14 +1,15 @@
 """The visit: after a resume, each restored object is asked once when it wants to be notified.
 
 Owns how far the visit to a key group has come, and how much of it a worker does at once. It does not own the rows
-(`rocksdb`). Bytewax asks all of them before the first item. A store on disk may have more than can be read in that
-time, so it asks those that are loaded first, and all others some at a time. Called by the slices of a RocksDB store.
+(`states`). Bytewax asks all of them before the first item. A store on disk may have more than can be read in that
+time, so it asks those that are loaded first, and all others some at a time. Called by the states of a step's logics.
 """
 
 from datetime import datetime, timedelta
 
-from bytewax_state.store.timers import ORIGIN, SECONDS_EACH
-from bytewax_state.store.values import MARK_BYTES, parse_value
+from bytewax_state.dataflow.hold import SECONDS_EACH
+from bytewax_state.store.timers import ORIGIN
+from bytewax_state.store.values import MARK_BYTES, Value
 
 TURN = 250
 """How many objects are asked in one turn, in all key groups of a worker together."""
@@ -92,12 +93,12 @@ class Visit:
         """First row key that was not visited."""
         self.end = end
 
-    def knows(self, row_key: bytes, row: bytes) -> bool:
+    def knows(self, row_key: bytes, value: Value) -> bool:
         """Tell whether the object of a row was asked in this execution.
 
         :arg row_key: Key of the row.
 
-        :arg row: Value of the row.
+        :arg value: Value of the row.
 
         """
-        return row_key < self.at or parse_value(row).mark == self._mark
+        return row_key < self.at or value.mark == self._mark

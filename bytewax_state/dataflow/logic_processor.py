@@ -1,0 +1,198 @@
+"""The processor of a step whose keys have a Python logic each: the general case, which any step can be run by.
+
+Owns the order of calls that each logic gets, as Bytewax would make them, and the errors that it would raise. It does
+not own when a logic leaves memory, nor what then becomes of it (`states`, `logics`).
+"""
+
+from collections.abc import Callable, Collection, Iterable
+from datetime import datetime, timedelta
+from typing import Any
+
+from bytewax.errors import BytewaxRuntimeError
+
+from bytewax_state.dataflow.logics import Logic, Logics, error_in, overrides_on_eof, plain_time
+from bytewax_state.dataflow.states import States
+from bytewax_state.keyed.processor import Item
+
+
+class LogicProcessor:
+    """Runs the logics of a step's keys on one worker; see `Processor`."""
+
+    def __init__(self, states: States[Logic], logics: Logics, ends: bool, now: Callable[[], datetime]) -> None:
+        """Init.
+
+        :arg states: Where the logics are kept.
+
+        :arg logics: How they are built.
+
+        :arg ends: Whether the end of input may mean anything to one of them.
+
+        :arg now: Tells the time.
+
+        """
+        self.states = states
+        self._logics = logics
+        self._column = states.column
+        self._timers = states.timers
+        self._ends = ends
+        self._now = now
+
+    @property
+    def is_timed(self) -> bool:
+        """See `Processor.is_timed`."""
+        return self._logics.wakes
+
+    def restore(self) -> None:
+        """See `Processor.restore`."""
+        self.states.restore()
+
+    def visit(self, group: int) -> None:
+        """See `Processor.visit`."""
+        self.states.visit(group)
+
+    def next_visit(self, group: int) -> datetime | None:
+        """See `Processor.next_visit`."""
+        return self.states.next_visit(group)
+
+    def next_of(self, group: int) -> datetime | None:
+        """See `Processor.next_of`."""
+        return self.states.next_of(group)
+
+    def next(self, awake: Collection[int], tick: timedelta) -> datetime | None:
+        """See `Processor.next`."""
+        return self.states.next(awake, tick)
+
+    def on_items(self, items: list[Item]) -> list[Item]:
+        """See `Processor.on_items`."""
+        out: list[Item] = []
+        by_key: dict[str, list[Any]] = {key: [value] for key, value in items}
+        if len(by_key) < len(items):
+            by_key = _gathered(items)
+        live = self._column.fetch(by_key)
+        now = self._now()
+        for key in self.states.pop_asked(now):
+            self._notify(key, live[key], now, out)
+        self._on_batches(by_key, live, out)
+        self._column.change(by_key)
+        self._column.settle()
+        return out
+
+    def _on_batches(self, by_key: dict[str, list[Any]], live: dict[str, Logic], out: list[Item]) -> None:
+        logics, set_timer, now = self._logics, self._timers.set, self._now
+        wakes = logics.wakes
+        key, method = "", "on_batch"
+        try:
+            for key in sorted(by_key):
+                logic = live.get(key)
+                if logic is None:
+                    logic = logics.build(key)
+                    self._column.add(key, logic)
+                emit, done = logic.on_batch(by_key[key])
+                if type(emit) is not list:
+                    _check_emit(emit)
+                for item in emit:
+                    out.append((key, item))  # noqa: PERF401  # a generator would cost a frame for each call
+                if done is False or not _checked(done):
+                    if wakes:
+                        method = "notify_at"
+                        due = logic.notify_at()
+                        # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
+                        if due is not None:
+                            set_timer(key, plain_time(due), now)
+                        method = "on_batch"
+                else:
+                    self._remove(key)
+        except Exception as ex:
+            raise self._error(key, method) from ex
+
+    def on_due(self, groups: Collection[int]) -> list[Item]:
+        """See `Processor.on_due`."""
+        out: list[Item] = []
+        self._notify_due(self._now(), groups, out)
+        return out
+
+    def _notify_due(self, now: datetime, groups: Collection[int], out: list[Item]) -> None:
+        began, count = self._now(), 0
+        for keys in self.states.pop_due(now, groups):
+            for key in keys:
+                self._notify(key, self._column.live[key], now, out)
+            self._column.settle()
+            count += len(keys)
+        if count:
+            self.states.hold.note(count, self._now() - began)
+
+    def _notify(self, key: str, logic: Logic, now: datetime, out: list[Item]) -> None:
+        self._timers.drop(key)
+        if self._call(key, logic, "on_notify", out):
+            due = self._logics.due(key, logic)
+            if due is not None:
+                self._timers.again(key, due, now)
+
+    def on_end(self) -> list[Item]:
+        """See `Processor.on_end`; it comes to every logic to which it matters, and spilled ones come back for it."""
+        out: list[Item] = []
+        now = self._now()
+        self.states.visit_all()
+        # As in Bytewax, what is due by now comes before the end.
+        while self.states.is_due(now):
+            self._notify_due(now, self.states.groups, out)
+        for keys in self._column.walk(overrides_on_eof) if self._ends else ():
+            for key in keys:
+                logic = self._column.live[key]
+                if self._call(key, logic, "on_eof", out):
+                    due = self._logics.due(key, logic)
+                    if due is not None:
+                        self._timers.set(key, due, self._now)
+            self._column.settle()
+        return out
+
+    def _call(self, key: str, logic: Logic, method: str, out: list[Item]) -> bool:
+        """Call a logic; return whether it stays."""
+        try:
+            emit, complete = getattr(logic, method)()
+            _check_emit(emit)
+            done = _checked(complete)
+        except Exception as ex:
+            raise self._error(key, method) from ex
+        out.extend((key, item) for item in emit)
+        if done:
+            self._remove(key)
+        else:
+            self._column.change((key,))
+        return not done
+
+    def _remove(self, key: str) -> None:
+        self._column.remove(key)
+        self._timers.drop(key)
+
+    def _error(self, key: str, method: str) -> BytewaxRuntimeError:
+        return error_in(self._logics.step_id, key, method)
+
+
+def _gathered(items: Iterable[Item]) -> dict[str, list[Any]]:
+    by_key: dict[str, list[Any]] = {}
+    for key, value in items:
+        if key in by_key:
+            by_key[key].append(value)
+        else:
+            by_key[key] = [value]
+    return by_key
+
+
+def _check_emit(emit: object) -> None:
+    """Refuse what Bytewax refuses: it takes whatever has items by their number, except a `str` and a `dict`."""
+    if isinstance(emit, (str, dict)) or not hasattr(type(emit), "__getitem__"):
+        msg = f"`emit` was not a `list`; got a `{type(emit).__name__}` instead"
+        raise TypeError(msg)
+
+
+def _checked(done: Any) -> bool:
+    """Make an answer plain, as Bytewax does: it takes the `bool_` of numpy 1 too.
+
+    :raises TypeError: If Bytewax does not take it.
+
+    """
+    if not isinstance(done, bool) and (type(done).__module__, type(done).__name__) != ("numpy", "bool_"):
+        msg = f"`is_complete` was not a `bool`; got a `{type(done).__name__}` instead"
+        raise TypeError(msg)
+    return bool(done)

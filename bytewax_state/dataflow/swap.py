@@ -1,0 +1,98 @@
+"""What runs a step: the one answer, found when the step is attached.
+
+Owns the choice. A step of an operator of Bytewax's own is recognised by the operators around its core step; anything
+else is run by its logics. Called by `attach`.
+"""
+
+from collections.abc import Callable
+from datetime import datetime
+from typing import Any, Protocol
+
+import bytewax.operators as op
+
+from bytewax_state.codecs import codec
+from bytewax_state.dataflow.logic_processor import LogicProcessor
+from bytewax_state.dataflow.logics import Logics
+from bytewax_state.dataflow.states import States
+from bytewax_state.keyed.processor import Processor
+from bytewax_state.keyed.step_codec import StepCodec
+from bytewax_state.settings import Settings
+from bytewax_state.store.store import Store
+
+
+class MakeProcessor(Protocol):
+    """Makes the processor of a step on one worker."""
+
+    def __call__(self, store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
+        """Make it.
+
+        :arg store: Where it keeps what it has.
+
+        :arg mark: Eight bytes that no other store has.
+
+        :arg now: Tells the time.
+
+        """
+        ...
+
+
+def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> MakeProcessor:
+    """Choose what runs a step.
+
+    :arg step: Core step of Bytewax's.
+
+    :arg outer: The steps around it, innermost last.
+
+    :arg settings: Of the step.
+
+    :returns: Makes it, on each worker.
+
+    """
+    return by_logics(step.step_id, step.builder, settings, *_calls(outer))
+
+
+def by_logics(
+    step_id: str, builder: Callable[[Any], Any], settings: Settings, wakes: bool = True, ends: bool = True
+) -> MakeProcessor:
+    """Run a step by its logics.
+
+    :arg step_id: Full id of the core step.
+
+    :arg builder: Builds them.
+
+    :arg settings: Of the step.
+
+    :arg wakes: Whether one of them may ever want to be notified.
+
+    :arg ends: Whether the end of input may mean anything to one of them.
+
+    :returns: Makes the processor.
+
+    """
+
+    def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
+        logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, wakes)
+        return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, ends, now)
+
+    return make
+
+
+def _calls(outer: tuple[Any, ...]) -> tuple[bool, bool]:
+    """Tell whether the logics of a step may have a `notify_at`, and an `on_eof`, that do anything.
+
+    That is known only where an operator of Bytewax's own makes logics of its own class. A user's builder may return
+    another class for each state, and an object may get a method that its class lacks.
+    """
+    if len(outer) < 2 or type(outer[-1]) is not class_of("stateful"):
+        return True, True
+    operator = type(outer[-2])
+    if operator is class_of("stateful_flat_map"):
+        return False, False
+    if operator is class_of("join"):
+        return False, outer[-2].emit_mode == "final"
+    return operator is not class_of("fold_final"), True
+
+
+def class_of(operator: str) -> Any:
+    """Return the class of the steps that an operator of Bytewax's makes; `None` if there is none."""
+    return getattr(getattr(op, operator, None), "_op_cls", None)

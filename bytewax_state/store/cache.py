@@ -1,0 +1,163 @@
+"""The column of the RocksDB backend: rows on the local disk, and a bounded cache of values in front.
+
+Owns which values leave memory, and when: the coldest ones, as soon as there are too many. A hot key is serialised once
+for a freeze, not once for an access. Bounded by the disk. Called as any column (`column`).
+"""
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import islice
+from typing import TypeVar
+
+from bytewax_state.keygroups import group_of
+from bytewax_state.store.column import RUN, Cells, Column
+from bytewax_state.store.rowkeys import value_key, value_range
+from bytewax_state.store.rows import Row, Rows
+
+T = TypeVar("T")
+
+
+class CachedColumn(Column[T]):
+    """A column whose cold values are rows only.
+
+    Which ones are cold is told by second chance (Corbató 1968): values leave in the order in which they came, but one
+    that was used since its turn came last is passed over.
+    """
+
+    __slots__ = ("_capacity", "_has_cold", "_limit", "_missed", "_spilled", "_used")
+
+    def __init__(
+        self,
+        rows: Rows,
+        state: int,
+        key_groups: int,
+        cells: Cells[T],
+        capacity: int,
+        missed: Callable[[int], None],
+        spilled: Callable[[int], None],
+    ) -> None:
+        """Init; see `Column`.
+
+        :arg capacity: How many values to keep in memory between two calls of Bytewax's.
+
+        :arg missed: Told how many keys the table was asked for.
+
+        :arg spilled: Told how many values left memory.
+
+        """
+        super().__init__(rows, state, key_groups, cells)
+        self._capacity = capacity
+        self._limit = capacity
+        self._missed = missed
+        self._spilled = spilled
+        self._used: set[str] = set()
+        self._has_cold = False
+
+    @property
+    def has_cold(self) -> bool:
+        """See `Column.has_cold`."""
+        return self._has_cold
+
+    def restore(self, groups: Mapping[int, int | None]) -> None:
+        """Leave the rows where they are, and count those that nobody did."""
+        assert self._rows is not None
+        for group, count in groups.items():
+            keys = value_range(group, self._state)
+            self.count[group] = sum(1 for _ in self._rows.scan_keys(*keys)) if count is None else count
+        self._has_cold = bool(groups)
+
+    def fetch(self, keys: Mapping[str, object]) -> dict[str, T]:
+        """See `Column.fetch`; asks the table once, for the true misses only."""
+        live = self.live
+        if 4 * len(live) > 3 * self._capacity:
+            self._used.update(keys)
+        if self._has_cold and not keys.keys() <= live.keys():
+            self._load([key for key in keys if not self.knows(key)])
+        return live
+
+    def settle(self) -> None:
+        """Spill the coldest values if there are too many."""
+        if len(self.live) > self._limit:
+            self._sweep()
+        if len(self._gone) > self._capacity + RUN:
+            self.flush()
+
+    def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
+        """See `Column.walk`; a key that is only a row becomes live."""
+        if sum(self.count.values()) + len(self._fresh) <= self._capacity:
+            for key, row in [(key, row) for key, row in self._cold() if not self.knows(key)]:
+                self.live[key] = self._cells.load(key, row)
+        seen = self.live.keys() | self._gone
+        keys = iter(sorted(key for key, item in self.live.items() if matters(item)))
+        while run := list(islice(keys, max(RUN, self._capacity))):
+            self.fetch(dict.fromkeys(run))
+            yield run
+        unseen = ((key, row) for key, row in self._cold() if key not in seen)
+        while batch := list(islice(unseen, RUN)):
+            if run := sorted(key for key, row in batch if self._comes(key, row, matters)):
+                yield run
+
+    def _comes(self, key: str, row: bytes, matters: Callable[[T], bool]) -> bool:
+        """Make the value of a row live if it matters."""
+        item = self.live[key] = self._cells.load(key, row)
+        if matters(item):
+            return True
+        if key not in self.changed:
+            self._forget([key])
+        return False
+
+    def _cold(self) -> Iterator[tuple[str, bytes]]:
+        groups = sorted(self.count) if self._has_cold else []
+        return (found for group in groups for found in self.scan(*value_range(group, self._state)))
+
+    def _load(self, keys: list[str]) -> None:
+        assert self._rows is not None
+        self._missed(len(keys))
+        rows = self._rows.get_many([value_key(group_of(key, self._key_groups), self._state, key) for key in keys])
+        for key, row in zip(keys, rows, strict=True):
+            if row is not None:
+                self.live[key] = self._cells.load(key, row)
+
+    def _sweep(self) -> None:
+        low = max(0, self._capacity - self._capacity // 32 - 1)
+        coldest = self._coldest(len(self.live) - low)
+        gone = self._spill(coldest)
+        self._spilled(gone)
+        # What has to stay is tried again only when there is clearly more of it.
+        self._limit = max(self._capacity, len(self.live) + (len(coldest) - gone) // 2)
+
+    def _coldest(self, want: int) -> list[str]:
+        live, used, cold = self.live, self._used, list[str]()
+        for key in list(live):
+            if key not in used:
+                cold.append(key)
+                if len(cold) == want:
+                    return cold
+            else:
+                used.discard(key)
+                live[key] = live.pop(key)
+        used.clear()
+        warm = set(cold)
+        return cold + list(islice((key for key in live if key not in warm), want - len(cold)))
+
+    def _spill(self, keys: Sequence[str]) -> int:
+        assert self._rows is not None
+        rows: list[Row] = []
+        gone: list[str] = []
+        for key in keys:
+            value = self._cells.spill(key, self.live[key])
+            if value is None:
+                self._used.add(key)
+                continue
+            if key in self.changed:
+                rows.append(self._written(key, value))
+            gone.append(key)
+        self._rows.write(rows)
+        self._forget(gone)
+        self._has_cold = self._has_cold or bool(gone)
+        return len(gone)
+
+    def _forget(self, keys: Sequence[str]) -> None:
+        for key in keys:
+            del self.live[key]
+        self.changed.difference_update(keys)
+        self._cells.release(keys)
