@@ -6,14 +6,17 @@ else is run by its logics. Called by `attach`.
 
 from collections.abc import Callable
 from datetime import datetime
+from functools import partial
 from typing import Any, Protocol
 
 import bytewax.operators as op
+from bytewax.dataflow import f_repr
 
 from bytewax_state.codecs import codec
 from bytewax_state.dataflow.logic_processor import LogicProcessor
-from bytewax_state.dataflow.logics import Logics
+from bytewax_state.dataflow.logics import Logics, error_in
 from bytewax_state.dataflow.states import States
+from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.keyed.processor import Processor
 from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.settings import Settings
@@ -48,7 +51,7 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> MakeProcess
     :returns: Makes it, on each worker.
 
     """
-    return by_logics(step.step_id, step.builder, settings, *_calls(outer))
+    return _by_mapper(step.step_id, outer, settings) or by_logics(step.step_id, step.builder, settings, *_calls(outer))
 
 
 def by_logics(
@@ -77,6 +80,41 @@ def by_logics(
     return make
 
 
+def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> MakeProcessor | None:
+    """Run a step by its mapper, if it is one of `stateful_map` or `stateful_flat_map`."""
+    if len(outer) < 2 or (type(outer[-2]), type(outer[-1])) != (class_of("stateful_flat_map"), class_of("stateful")):
+        return None
+    # The other operator is this one with a mapper that emits the one value of the user's mapper.
+    flat = len(outer) < 3 or type(outer[-3]) is not class_of("stateful_map")
+    operator = outer[-2] if flat else outer[-3]
+    return partial(_map_processor, step_id, operator, flat, settings)
+
+
+def _map_processor(
+    step_id: str,
+    operator: Any,
+    flat: bool,
+    settings: Settings,
+    store: Store,
+    mark: bytes,
+    now: Callable[[], datetime],
+) -> Processor:
+    def expected(answer: object) -> str:
+        return (
+            f"return value of `mapper` {f_repr(operator.mapper)} in step {operator.step_id!r} must be a 2-tuple of "
+            f"`(updated_state, {'emit_values' if flat else 'emit_value'})`; got a {type(answer)!r} instead"
+        )
+
+    return MapProcessor(
+        store,
+        StepCodec(step_id, codec(settings.codec)),
+        operator.mapper,
+        flat,
+        expected,
+        lambda key: error_in(step_id, key, "on_batch"),
+    )
+
+
 def _calls(outer: tuple[Any, ...]) -> tuple[bool, bool]:
     """Tell whether the logics of a step may have a `notify_at`, and an `on_eof`, that do anything.
 
@@ -86,8 +124,6 @@ def _calls(outer: tuple[Any, ...]) -> tuple[bool, bool]:
     if len(outer) < 2 or type(outer[-1]) is not class_of("stateful"):
         return True, True
     operator = type(outer[-2])
-    if operator is class_of("stateful_flat_map"):
-        return False, False
     if operator is class_of("join"):
         return False, outer[-2].emit_mode == "final"
     return operator is not class_of("fold_final"), True

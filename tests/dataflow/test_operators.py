@@ -10,17 +10,25 @@ import pytest
 from bytewax.dataflow import Operator
 from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
+from bytewax_state import Settings
 from bytewax_state.dataflow.attach import _stateful, stateful_steps
-from bytewax_state.dataflow.swap import _calls
+from bytewax_state.dataflow.execution import utc_now
+from bytewax_state.dataflow.logic_processor import LogicProcessor
+from bytewax_state.dataflow.swap import _calls, choose
+from bytewax_state.keyed.mapping import MapProcessor
+from bytewax_state.store.store import Store, heap
 from tests.dataflow.flows import OPERATORS, flow_of
 
 MODULES = (bytewax.operators, bytewax.operators.windowing)
 CORE = bytewax.operators.stateful_batch
 KNOWN = {
-    **dict.fromkeys(["stateful_map", "stateful_flat_map", "join"], (False, False)),
+    "join": (False, False),
     **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], (False, True)),
 }
 """Operators to whose logics notifications, or the end of input, mean nothing."""
+
+SWAPPED = {"stateful_map", "stateful_flat_map"}
+"""Operators that run on plain values."""
 
 
 def test_every_stateful_operator_is_there() -> None:
@@ -37,6 +45,14 @@ def test_an_operator_is_one_core_step(operator: str) -> None:
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
+def test_operators_on_plain_values_are_recognised(operator: str) -> None:
+    """And no other is taken for one of them."""
+    ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
+    made = choose(step, outer, Settings(uri=None))(Store(None, heap, 128, range(128), {}), bytes(8), utc_now)
+    assert type(made) is (MapProcessor if operator in SWAPPED else LogicProcessor)
+
+
+@pytest.mark.parametrize("operator", [operator for operator in OPERATORS if operator not in SWAPPED])
 def test_what_is_known_of_an_operator_is_true(operator: str) -> None:
     """Where its logics are said to have no hooks that do anything, they have none; where a user's may, nothing is."""
     ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)

@@ -1,0 +1,167 @@
+"""Mapping: `stateful_map` and `stateful_flat_map` on plain values, with no object for each key.
+
+Owns what Bytewax's operators of these names do, errors included; the rows are those that the general case writes.
+It does not own where the values live (a column).
+"""
+
+from collections.abc import Callable, Collection, Sequence
+from datetime import datetime, timedelta
+from operator import itemgetter
+from typing import Any, TypeAlias
+
+from bytewax_state.keyed.processor import Item
+from bytewax_state.keyed.step_codec import StepCodec
+from bytewax_state.store.store import Store
+from bytewax_state.store.values import make_value, parse_value
+
+Mapper: TypeAlias = Callable[[Any, Any], Any]
+"""From the state of a key, `None` if it has none, and a value, to a pair: the state from now on, and what to emit."""
+
+_key_of = itemgetter(0)
+
+
+class MapProcessor:
+    """Runs a mapper over the states of a step's keys on one worker; see `Processor`."""
+
+    is_timed = False
+
+    def __init__(
+        self,
+        store: Store,
+        codec: StepCodec,
+        mapper: Mapper,
+        flat: bool,
+        expected: Callable[[object], str],
+        error_for: Callable[[str], Exception],
+    ) -> None:
+        """Init.
+
+        :arg store: Where the states are kept.
+
+        :arg codec: Makes bytes of a state.
+
+        :arg mapper: The user's.
+
+        :arg flat: Whether what it emits are many values, in place of one.
+
+        :arg expected: Says what is wrong with an answer of the mapper that is no pair.
+
+        :arg error_for: Makes the error that names a key on which the mapper failed.
+
+        """
+        self._store = store
+        self._codec = codec
+        self._mapper = mapper
+        self._map = self._map_many if flat else self._map_one
+        self._expected = expected
+        self._error_for = error_for
+        self._column = store.column(self)
+
+    # -- cells
+
+    def dump(self, key: str, item: Any) -> bytes:
+        """See `Cells.dump`."""
+        return make_value(None, b"", self._codec.encode(key, item))
+
+    def spill(self, key: str, item: Any) -> bytes | None:
+        """See `Cells.spill`."""
+        data = self._codec.try_encode(item)
+        return None if data is None else make_value(None, b"", data)
+
+    def load(self, key: str, row: bytes) -> Any:
+        """See `Cells.load`."""
+        return self._codec.decode(key, parse_value(row).data)
+
+    def release(self, keys: Sequence[str]) -> None:
+        """See `Cells.release`."""
+
+    # -- the step
+
+    def restore(self) -> None:
+        """See `Processor.restore`."""
+        self._store.restore()
+
+    def on_items(self, items: list[Item]) -> list[Item]:
+        """See `Processor.on_items`."""
+        if len(items) > 1:
+            items = sorted(items, key=_key_of)
+        out: list[Item] = []
+        column = self._column
+        if column.is_volatile:
+            self._map(items, out)
+        else:
+            keys = dict(items)
+            column.fetch(keys)
+            self._map(items, out)
+            column.change(keys)
+            column.settle()
+        return out
+
+    def _map_one(self, items: list[Item], out: list[Item]) -> None:
+        live, mapper = self._column.live, self._mapper
+        key: str = ""
+        try:
+            for key, value in items:
+                before = live.get(key)
+                answer = mapper(before, value)
+                try:
+                    state, emit = answer
+                except TypeError as ex:
+                    raise TypeError(self._expected(answer)) from ex
+                if before is None or state is None:
+                    self._put(key, state)
+                elif state is not before:
+                    live[key] = state
+                out.append((key, emit))
+        except Exception as ex:
+            raise self._error_for(key) from ex
+
+    def _map_many(self, items: list[Item], out: list[Item]) -> None:
+        live, mapper = self._column.live, self._mapper
+        key: str = ""
+        try:
+            for key, value in items:
+                before = live.get(key)
+                answer = mapper(before, value)
+                try:
+                    state, emits = answer
+                except TypeError as ex:
+                    raise TypeError(self._expected(answer)) from ex
+                if before is None or state is None:
+                    self._put(key, state)
+                elif state is not before:
+                    live[key] = state
+                for emit in emits:
+                    out.append((key, emit))  # noqa: PERF401  # a generator would cost a frame for each item
+        except Exception as ex:
+            raise self._error_for(key) from ex
+
+    def _put(self, key: str, state: Any) -> None:
+        """Give a key its first state, or take its last one away."""
+        if state is not None:
+            self._column.add(key, state)
+        elif key in self._column.live:
+            self._column.remove(key)
+
+    def on_due(self, groups: Collection[int]) -> list[Item]:
+        """See `Processor.on_due`; nothing ever is."""
+        return []
+
+    def on_end(self) -> list[Item]:
+        """See `Processor.on_end`; it means nothing here."""
+        return []
+
+    def visit(self, group: int) -> None:
+        """See `Processor.visit`; there is nothing to do."""
+
+    def next_visit(self, group: int) -> datetime | None:
+        """See `Processor.next_visit`."""
+        return None
+
+    def next_of(self, group: int) -> datetime | None:
+        """See `Processor.next_of`."""
+        return None
+
+    def next(self, awake: Collection[int], tick: timedelta) -> datetime | None:
+        """See `Processor.next`."""
+        return None

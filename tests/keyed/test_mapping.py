@@ -1,0 +1,142 @@
+"""`stateful_map` and `stateful_flat_map` on plain values: what Bytewax's own logics do, rows included."""
+
+from collections.abc import Callable
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import bytewax.operators as op
+import pytest
+from bytewax.dataflow import Dataflow, Stream
+from bytewax.testing import TestingSink, TestingSource
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from bytewax_state import Settings
+from bytewax_state.dataflow.attach import _stateful
+from bytewax_state.dataflow.execution import utc_now
+from bytewax_state.dataflow.swap import by_logics, choose
+from bytewax_state.keyed.processor import Processor
+from bytewax_state.store.store import Backend, Store, heap, rocksdb
+from bytewax_state.store.table import Memory, Table
+from tests.dataflow.runs import Run, Step, causes, results
+
+GROUPS = 4
+KEYS = st.sampled_from(["a", "b", "ö", "", "c" * 40])
+BATCHES = st.lists(st.lists(st.tuples(KEYS, st.integers(-5, 5)), min_size=1, max_size=8), max_size=8)
+BACKENDS: dict[str, Backend | None] = {"none": None, "heap": heap}
+BACKENDS |= {f"rocksdb-{size}": rocksdb(size, lambda count: None, lambda count: None) for size in (0, 2, 100)}
+
+
+def add_or_forget(total: int | None, value: int) -> tuple[int | None, int]:
+    total = (total or 0) + value
+    return (None if value == 0 else total), total
+
+
+def repeat(seen: list[int] | None, value: int) -> tuple[list[int] | None, list[int]]:
+    """Change the state in place, and emit none, one or many."""
+    seen = seen if seen is not None else []
+    seen.append(value)
+    return (None if value == 5 else seen), seen[: max(0, value)]
+
+
+OPERATORS: dict[str, Step] = {
+    "map": lambda up: op.stateful_map("s", up, add_or_forget),
+    "flat_map": lambda up: op.stateful_flat_map("s", up, repeat),
+}
+
+
+class Running:
+    """A processor of an operator, with its store."""
+
+    def __init__(self, operator: str, plain: bool, backend: Backend | None, folder: Path, restored: bool) -> None:
+        flow = Dataflow("flow")
+        op.output("out", OPERATORS[operator](op.input("inp", flow, TestingSource([]))), TestingSink([]))
+        ((_, step, outer),) = _stateful(flow.substeps)
+        chosen = Settings(uri=None, key_groups=GROUPS)
+        make = choose(step, outer, chosen) if plain else by_logics(step.step_id, step.builder, chosen)
+        table = None if backend is None else Table.open(folder, Memory.of(8 << 20), create=not restored)
+        groups = dict.fromkeys(range(GROUPS)) if restored else {}
+        self.store = Store(table, backend or heap, GROUPS, range(GROUPS), groups)
+        self.processor: Processor = make(self.store, bytes(8), utc_now)
+        self.processor.restore()
+
+
+@pytest.mark.parametrize("operator", OPERATORS)
+@settings(deadline=None, max_examples=25)
+@given(before=BATCHES, after=BATCHES, backends=st.tuples(*[st.sampled_from(sorted({*BACKENDS} - {"none"}))] * 2))
+def test_either_goes_on_from_what_the_other_wrote(
+    operator: str, before: list[Any], after: list[Any], backends: tuple[str, str]
+) -> None:
+    """Plain values from the rows of the logics, and the logics from theirs: with the same results as ever, in order."""
+    expected: list[Any] | None = None
+    for plain_before, plain_after in ((False, False), (False, True), (True, False), (True, True)):
+        with TemporaryDirectory() as name:
+            folder = Path(name)
+            one = Running(operator, plain_before, BACKENDS[backends[0]], folder / "live", restored=False)
+            found = [one.processor.on_items(batch) for batch in before]
+            frozen = one.store.freeze(folder / "frozen")
+            one.store.close()
+            other = Running(operator, plain_after, BACKENDS[backends[1]], folder / "frozen", restored=True)
+            found += [other.processor.on_items(batch) for batch in after]
+            other.store.close()
+            found.append(frozen.rows)
+        expected = expected or found
+        assert found == expected
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("operator", OPERATORS)
+@settings(deadline=None, max_examples=25)
+@given(batches=BATCHES)
+def test_results_are_those_of_plain_bytewax(operator: str, backend: str, batches: list[Any]) -> None:
+    """For each key, whatever the state does in between."""
+    expected = results(OPERATORS[operator], batches)
+    with TemporaryDirectory() as name:
+        running = Running(operator, True, BACKENDS[backend], Path(name) / "live", restored=False)
+        found: dict[str, list[Any]] = {}
+        for batch in batches:
+            for key, value in running.processor.on_items(batch):
+                found.setdefault(key, []).append(value)
+        running.store.close()
+    assert {key.removesuffix(" "): values for key, values in expected.items()} == found
+
+
+def _raise(state: Any, value: Any) -> Any:
+    msg = "no"
+    raise KeyError(msg)
+
+
+WRONG: dict[str, Callable[[Any, Any], Any]] = {
+    "raises": _raise,
+    "nothing": lambda state, value: None,
+    "one": lambda state, value: (1,),
+    "three": lambda state, value: (1, 2, 3),
+}
+
+
+@pytest.mark.parametrize("operator", [op.stateful_map, op.stateful_flat_map], ids=["map", "flat_map"])
+@pytest.mark.parametrize("wrong", WRONG)
+def test_a_mapper_that_fails(wrong: str, operator: Callable[..., Stream[Any]]) -> None:
+    """Gives Bytewax's error, in its words, with the step and the user's key."""
+    step = lambda up: operator("s", up, WRONG[wrong])  # noqa: E731
+    theirs, ours = _failure(step, None), _failure(step, Settings(uri=None))
+    assert [*map(type, theirs[-2:])] == [*map(type, ours[-2:])]
+    for their, our in zip(theirs[-2:], ours[-2:], strict=True):
+        # Bytewax puts the line of its source in front, and other quotes.
+        assert str(their).replace('"', "'").endswith(str(our))
+    assert any("'flow.s" in str(ex) and "'key'" in str(ex) for ex in ours)
+
+
+def test_what_is_no_list_of_values_to_emit() -> None:
+    """Gives Bytewax's error too."""
+    step = lambda up: op.stateful_flat_map("s", up, lambda state, value: (1, 2))  # noqa: E731
+    theirs, ours = _failure(step, None), _failure(step, Settings(uri=None))
+    assert type(theirs[-1]) is type(ours[-1]) is TypeError
+    assert str(theirs[-1]) == str(ours[-1])
+
+
+def _failure(step: Step, chosen: Settings | None) -> list[BaseException]:
+    with pytest.raises(Exception) as caught:  # noqa: PT011
+        results(step, [[("key", 1)]], chosen, [Run()])
+    return list(causes(caught.value))
