@@ -18,17 +18,16 @@ from hashlib import blake2b
 from pathlib import Path
 
 from bytewax_state import metrics
-from bytewax_state.dataflow.swap import MakeProcessor
+from bytewax_state.dataflow.swap import Runner
 from bytewax_state.errors import BytewaxStateError, ConfigError, IncompatibleError, SnapshotMissingError
 from bytewax_state.keyed.processor import Item, Processor
 from bytewax_state.keygroups import groups_of_workers
 from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot.layout import StepId, StoreId, new_store_id
-from bytewax_state.snapshot.manifest import State
 from bytewax_state.snapshot.opening import Opened, OpenStorage, check_free, open_step, storage_of
 from bytewax_state.snapshot.ref import Ref, decode_ref
 from bytewax_state.snapshot.versions import Versions
-from bytewax_state.store.store import STATE, Backend, Store, heap, rocksdb
+from bytewax_state.store.store import Backend, Store, heap, rocksdb
 from bytewax_state.store.values import MARK_BYTES
 
 logger = logging.getLogger("bytewax_state")
@@ -46,8 +45,8 @@ class Step:
 
     id: StepId
     settings: Settings
-    processor: MakeProcessor
-    """Makes what runs it on a worker."""
+    run: Runner
+    """What runs it on each worker."""
     failures: list[BytewaxStateError] = field(default_factory=list, compare=False)
     """What ended executions in this process. Bytewax may show another error, where there are several processes."""
 
@@ -173,7 +172,7 @@ class Execution:
             self._check_given()
             self._store = self._open()
             mark = blake2b(self._id.store_id.encode(), digest_size=MARK_BYTES).digest()
-            self._processor = self.step.processor(self._store, mark, self.now)
+            self._processor = self.step.run.make(self._store, mark, self.now)
             self._processor.restore()
 
     def _check_given(self) -> None:
@@ -315,16 +314,13 @@ class Execution:
     def _open(self) -> Store:
         refs = [ref for ref, _ in self._given.values()]
         opened = open_step(
-            self.step.settings, self._id, self._index, self._count, refs, self._states(), self.now, self._storage
+            self.step.settings, self._id, self._index, self._count, refs, self.step.run.states, self.now, self._storage
         )
         self._resources.callback(opened.close)
         self._versions = opened.versions
         store = self._new_store(opened)
         self._resources.callback(store.close)
         return store
-
-    def _states(self) -> dict[str, State]:
-        return {"logic": State(id=STATE, kind="logic", codec=self.step.settings.codec, ttl=None)}
 
     def _new_store(self, opened: Opened) -> Store:
         return Store(opened.table, self._backend(), self.step.settings.key_groups, self.groups, opened.rows)

@@ -13,9 +13,10 @@ from typing import Generic, Protocol, TypeVar
 from bytewax_state.dataflow.hold import Hold
 from bytewax_state.dataflow.visit import Pace, Visit
 from bytewax_state.keygroups import group_of
+from bytewax_state.registry import LOGIC_ID
 from bytewax_state.store.column import RUN
 from bytewax_state.store.rowkeys import value_key, value_range
-from bytewax_state.store.store import STATE, Store
+from bytewax_state.store.store import Store
 from bytewax_state.store.timers import to_microseconds
 from bytewax_state.store.values import Value, make_value, parse_value
 
@@ -91,7 +92,7 @@ class States(Generic[T]):
     def restore(self) -> None:
         """Take over the objects of an earlier execution."""
         if self._objects.wakes:
-            self._visits = {group: Visit(self._pace, *value_range(group, STATE)) for group in self._store.restored}
+            self._visits = {group: Visit(self._pace, *value_range(group, LOGIC_ID)) for group in self._store.restored}
         self._store.restore()
         if not self.column.has_cold:
             self._visits.clear()
@@ -131,7 +132,7 @@ class States(Generic[T]):
     def _is_asked(self, key: str, value: Value) -> bool:
         group = group_of(key, self._key_groups)
         visit = self._visits.get(group)
-        return visit is None or visit.knows(value_key(group, STATE, key), value)
+        return visit is None or visit.knows(value_key(group, LOGIC_ID, key), value)
 
     def _ask(self, key: str, item: T) -> None:
         stored = self.timers.drop(key)
@@ -226,7 +227,7 @@ class States(Generic[T]):
         if len(found) < limit:
             del self._visits[group]
         else:
-            visit.at = value_key(group, STATE, found[-1][0]) + b"\0"
+            visit.at = value_key(group, LOGIC_ID, found[-1][0]) + b"\0"
         return len(found)
 
     def _moved(self, key: str, value: Value) -> tuple[str, Value, int | None] | None:

@@ -4,7 +4,8 @@ Owns the choice. A step of an operator of Bytewax's own is recognised by the ope
 else is run by its logics. Called by `attach`.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from datetime import datetime
 from functools import partial
 from typing import Any, Protocol
@@ -19,6 +20,7 @@ from bytewax_state.dataflow.states import States
 from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.keyed.processor import Processor
 from bytewax_state.keyed.step_codec import StepCodec
+from bytewax_state.registry import State, logic_state
 from bytewax_state.settings import Settings
 from bytewax_state.store.store import Store
 
@@ -39,7 +41,16 @@ class MakeProcessor(Protocol):
         ...
 
 
-def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> MakeProcessor:
+@dataclass(frozen=True, slots=True)
+class Runner:
+    """What runs a step on each worker."""
+
+    states: Mapping[str, State]
+    """Name to state: what its rows hold."""
+    make: MakeProcessor
+
+
+def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> Runner:
     """Choose what runs a step.
 
     :arg step: Core step of Bytewax's.
@@ -48,7 +59,7 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> MakeProcess
 
     :arg settings: Of the step.
 
-    :returns: Makes it, on each worker.
+    :returns: What runs it.
 
     """
     return _by_mapper(step.step_id, outer, settings) or by_logics(step.step_id, step.builder, settings, *_calls(outer))
@@ -56,7 +67,7 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> MakeProcess
 
 def by_logics(
     step_id: str, builder: Callable[[Any], Any], settings: Settings, wakes: bool = True, ends: bool = True
-) -> MakeProcessor:
+) -> Runner:
     """Run a step by its logics.
 
     :arg step_id: Full id of the core step.
@@ -69,7 +80,7 @@ def by_logics(
 
     :arg ends: Whether the end of input may mean anything to one of them.
 
-    :returns: Makes the processor.
+    :returns: What runs it.
 
     """
 
@@ -77,17 +88,17 @@ def by_logics(
         logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, wakes)
         return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, ends, now)
 
-    return make
+    return Runner(logic_state(settings.codec), make)
 
 
-def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> MakeProcessor | None:
+def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runner | None:
     """Run a step by its mapper, if it is one of `stateful_map` or `stateful_flat_map`."""
     if len(outer) < 2 or (type(outer[-2]), type(outer[-1])) != (class_of("stateful_flat_map"), class_of("stateful")):
         return None
     # The other operator is this one with a mapper that emits the one value of the user's mapper.
     flat = len(outer) < 3 or type(outer[-3]) is not class_of("stateful_map")
     operator = outer[-2] if flat else outer[-3]
-    return partial(_map_processor, step_id, operator, flat, settings)
+    return Runner(logic_state(settings.codec), partial(_map_processor, step_id, operator, flat, settings))
 
 
 def _map_processor(

@@ -10,10 +10,11 @@ from collections.abc import Collection, Mapping
 from collections.abc import Set as AbstractSet
 from dataclasses import asdict, dataclass, field
 from datetime import datetime, timezone
-from typing import Any, TypedDict
+from typing import Any
 
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
 from bytewax_state.keygroups import MAX_KEY_GROUPS
+from bytewax_state.registry import State
 from bytewax_state.signing import UNSIGNED, Keys
 from bytewax_state.snapshot.envelope import ADVICE, seal, unpack, unseal
 from bytewax_state.snapshot.fields import (
@@ -34,7 +35,6 @@ __all__ = [
     "FileEntry",
     "Manifest",
     "Seconds",
-    "State",
     "Stats",
     "check_compatible",
     "decode",
@@ -98,16 +98,6 @@ class Stats:
     seconds: Seconds
     manifest_bytes: int = field(default=0, compare=False)
     """Of the manifest itself. It is not in there, as it depends on all that is: who has the object can tell."""
-
-
-class State(TypedDict):
-    """A state of a step, as row keys point to it."""
-
-    id: int
-    kind: str
-    codec: str
-    ttl: float | None
-    """Seconds."""
 
 
 @dataclass(frozen=True, slots=True)

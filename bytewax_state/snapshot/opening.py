@@ -15,12 +15,12 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import TypeAlias
 
+from bytewax_state.registry import State
 from bytewax_state.settings import Settings, keys_of
 from bytewax_state.snapshot import workspace
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.lineage import Lineage
-from bytewax_state.snapshot.manifest import State
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import claim
 from bytewax_state.snapshot.ref import Ref

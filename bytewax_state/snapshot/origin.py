@@ -10,8 +10,9 @@ from datetime import datetime
 from typing import Literal
 
 from bytewax_state.keygroups import HASH, NAMES_ID
+from bytewax_state.registry import State
 from bytewax_state.snapshot.layout import StoreId
-from bytewax_state.snapshot.manifest import FileEntry, Manifest, State, Stats
+from bytewax_state.snapshot.manifest import FileEntry, Manifest, Stats
 
 
 @dataclass(frozen=True, slots=True)

@@ -22,6 +22,7 @@ from pathlib import Path
 
 from bytewax_state import metrics
 from bytewax_state.errors import SnapshotCorruptError, SnapshotMissingError
+from bytewax_state.registry import agree
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.lineage import Lineage, descend
 from bytewax_state.snapshot.manifest import FileEntry, Manifest, name_of
@@ -98,6 +99,9 @@ def restore(
     """
     began = time.perf_counter()
     sources = find(catalog, origin.store.step, refs)
+    for manifest in (source.manifest for source in sources):
+        which = f"version {manifest.version} of store {manifest.store_id!r}"
+        agree(origin.store.step.step_id, origin.states, manifest.states, which)
     base, *others = sources
     lineage = descend([source.manifest for source in sources], at)
     origin = replace(origin, ancestors=lineage.ancestors)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol, TypeVar
 
+from bytewax_state.registry import LOGIC_ID
 from bytewax_state.store.cache import CachedColumn
 from bytewax_state.store.column import Cells, Column, HeapColumn
 from bytewax_state.store.rows import Rows
@@ -19,9 +20,6 @@ from bytewax_state.store.timer_queue import TimerQueue
 from bytewax_state.store.timers import HoldPolicy
 
 T = TypeVar("T")
-
-STATE = 0
-"""Number of the one state that a step has so far."""
 
 
 class Backend(Protocol):
@@ -93,13 +91,13 @@ class Store:
         :returns: Column, to be restored before it is used.
 
         """
-        column = self._backend(self._rows, STATE, self._key_groups, cells)
+        column = self._backend(self._rows, LOGIC_ID, self._key_groups, cells)
         self._columns.append(column)
         return column
 
     def timers(self, hold: HoldPolicy) -> TimerQueue:
         """Make the timer queue of the state; see `TimerQueue`."""
-        queue = TimerQueue(self._rows, STATE, self._key_groups, self.groups, hold)
+        queue = TimerQueue(self._rows, LOGIC_ID, self._key_groups, self.groups, hold)
         self._queues.append(queue)
         return queue
 

@@ -48,7 +48,7 @@ def test_an_operator_is_one_core_step(operator: str) -> None:
 def test_operators_on_plain_values_are_recognised(operator: str) -> None:
     """And no other is taken for one of them."""
     ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
-    made = choose(step, outer, Settings(uri=None))(Store(None, heap, 128, range(128), {}), bytes(8), utc_now)
+    made = choose(step, outer, Settings(uri=None)).make(Store(None, heap, 128, range(128), {}), bytes(8), utc_now)
     assert type(made) is (MapProcessor if operator in SWAPPED else LogicProcessor)
 
 

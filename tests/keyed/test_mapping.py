@@ -54,11 +54,11 @@ class Running:
         op.output("out", OPERATORS[operator](op.input("inp", flow, TestingSource([]))), TestingSink([]))
         ((_, step, outer),) = _stateful(flow.substeps)
         chosen = Settings(uri=None, key_groups=GROUPS)
-        make = choose(step, outer, chosen) if plain else by_logics(step.step_id, step.builder, chosen)
+        run = choose(step, outer, chosen) if plain else by_logics(step.step_id, step.builder, chosen)
         table = None if backend is None else Table.open(folder, Memory.of(8 << 20), create=not restored)
         groups = dict.fromkeys(range(GROUPS)) if restored else {}
         self.store = Store(table, backend or heap, GROUPS, range(GROUPS), groups)
-        self.processor: Processor = make(self.store, bytes(8), utc_now)
+        self.processor: Processor = run.make(self.store, bytes(8), utc_now)
         self.processor.restore()
 
 

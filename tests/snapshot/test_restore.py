@@ -7,11 +7,13 @@ from datetime import datetime, timedelta, timezone
 from functools import cache
 from itertools import count
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from bytewax_state.errors import ConflictError, SnapshotError, SnapshotMissingError
+from bytewax_state.errors import ConflictError, IncompatibleError, SnapshotError, SnapshotMissingError
 from bytewax_state.keygroups import group_of
+from bytewax_state.registry import LOGIC, logic_state
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
@@ -325,3 +327,23 @@ def test_the_plan_uploads_what_is_not_durable(tmp_path: Path) -> None:
     todo = plan(tmp_path, {})
     assert [path.name for path in todo.new] == ["000008.sst", "000012.sst"]
     assert [path.name for path in todo.inline] == ["CURRENT", "MANIFEST-000005"]
+
+
+@pytest.mark.parametrize("state", [{"kind": "window"}, {"id": 7}, {"name": "total"}])
+def test_a_state_that_the_step_does_not_have_is_refused(
+    state: dict[str, Any], writers: list[Writer], tmp_path: Path
+) -> None:
+    """Before any row of it is read, or anything is claimed; be it in the base or in what is to be put into that."""
+    known, foreign = logic_state("msgpack"), {**logic_state("msgpack")[LOGIC], **state}
+    one, two = begin(writers, tmp_path, 0), begin(writers, tmp_path, 1)
+    for writer, groups, states in ((one, (0, 1), known), (two, (2,), {foreign.pop("name", LOGIC): foreign})):
+        writer.versions._origin = replace(writer.origin, states=states)
+        writer.add(*groups)
+        for group in groups:
+            writer.put(group, "a", 1)
+    refs = one.publish() + two.publish()
+    before = one.storage.list("flow")
+    origin = replace(one.origin, store=StoreId(STEP, one.origin.store.store_id.replace("w000", "w007")), states=known)
+    with pytest.raises(IncompatibleError, match=r"version 1 of store .*w001.* has a state .*'logic' of kind 'logic'"):
+        restore(one.catalog, tmp_path / "other", tmp_path / "other" / "live", origin, refs, MEMORY, NOW, 1)
+    assert one.storage.list("flow") == before
