@@ -17,7 +17,7 @@ from bytewax_state.storage.uri import _EXTRAS
 from tests.shop import Shop
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CHANGELOG.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 MODULES = [path for folder in ("bytewax_state", "examples") for path in sorted((ROOT / folder).rglob("*.py"))]
 MAKEFILE = (ROOT / "Makefile").read_text()
 COMMANDS: dict[str, Any] = get_command(app).commands  # type: ignore[attr-defined]

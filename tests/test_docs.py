@@ -13,7 +13,7 @@ from bytewax_state import errors, metrics
 from bytewax_state.settings import Settings, variables
 
 ROOT = Path(__file__).parent.parent
-PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md"))]
+PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
 VARIABLE = re.compile(r"BYTEWAX_STATE_[A-Z_]+")
 
 
