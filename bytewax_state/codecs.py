@@ -38,8 +38,6 @@ class Codec(Protocol):
     def encode(self, value: Any) -> bytes:
         """Serialise a value.
 
-        :arg value: Value.
-
         :returns: Tag, version and encoded value.
 
         :raises UsageError: If it cannot be serialised.
@@ -87,8 +85,6 @@ def codec(name: str) -> Codec:
 
     :arg name: `"msgpack"` or `"pickle"`.
 
-    :returns: Codec.
-
     :raises ConfigError: If there is none of that name.
 
     """
@@ -106,8 +102,6 @@ def decode(data: bytes) -> Any:
     As with pickle, only data from a trusted source may be decoded.
 
     :arg data: Tag, version and encoded value.
-
-    :returns: Value.
 
     :raises IncompatibleError: If the codec or its version is not known here, or a time zone or a class is not there, or
         the class has changed.

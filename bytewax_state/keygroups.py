@@ -59,8 +59,6 @@ def names(key_groups: int) -> tuple[str, ...]:
 def group_of(key: str, key_groups: int) -> int:
     """Return the key group of a key.
 
-    :arg key: Key.
-
     :arg key_groups: Number of key groups.
 
     :returns: Group, from 0 on.

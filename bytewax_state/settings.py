@@ -71,8 +71,6 @@ def read_duration(text: str) -> timedelta:
 
     :arg text: Such as `90s`, `10m`, `1h` or `2d`.
 
-    :returns: Duration.
-
     :raises ValueError: If it is none.
 
     """
@@ -96,8 +94,6 @@ def absolute(path: str) -> Path:
     """Make a path absolute now, so that it stays the same when the working directory changes.
 
     :arg path: May begin with `~`.
-
-    :returns: Absolute path.
 
     :raises PlaceError: If there is no such home directory, or no working directory.
 
@@ -245,8 +241,6 @@ class Settings(BaseSettings):
 
         :arg deep: Whether to copy the values too.
 
-        :returns: Copy.
-
         :raises ConfigError: If a value is wrong, or a name unknown.
 
         """
@@ -255,13 +249,7 @@ class Settings(BaseSettings):
 
 
 def keys_of(settings: Settings) -> Keys:
-    """Return the keys that a run signs and accepts.
-
-    :arg settings: Settings.
-
-    :returns: Keys.
-
-    """
+    """Return the keys that a run signs and accepts."""
     key = settings.signing_key
     return UNSIGNED if key is None else read_keys(key.get_secret_value())
 

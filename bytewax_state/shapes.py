@@ -50,8 +50,6 @@ class StoredShape:
 
         :arg values: Values of the stored fields.
 
-        :returns: Instance.
-
         :raises ValueError: If there are more or fewer values than fields.
 
         """
@@ -91,8 +89,6 @@ def stored_shape(name: str) -> StoredShape:
     """Return how to put together what was stored under a name.
 
     :arg name: Module, qualified name and the names of the fields, at the time: `module:Outer.Inner:x,y`.
-
-    :returns: Stored shape.
 
     :raises IncompatibleError: If the class is not there, is no plain dataclass any more, lost a field, or got one that
         has no default.
@@ -198,8 +194,6 @@ def gone(module: str, qualname: str) -> IncompatibleError:
     :arg module: Its module.
 
     :arg qualname: Its qualified name.
-
-    :returns: Error.
 
     """
     msg = f"a stored value needs {module}.{qualname}, which cannot be imported; bring it back under that name"

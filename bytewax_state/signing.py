@@ -88,8 +88,6 @@ def read_keys(text: str) -> Keys:
     :arg text: Keys of at least 16 characters, with commas in between; the first one signs. `none`, which cannot be the
         first, accepts what is not signed.
 
-    :returns: Keys.
-
     :raises ValueError: If it is none of that.
 
     """

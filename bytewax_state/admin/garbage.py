@@ -77,8 +77,6 @@ def plan(
 def delete(catalog: Catalog, todo: Sequence[Garbage], wait: Callable[[], object]) -> list[Garbage]:
     """Delete what was planned.
 
-    :arg catalog: Where.
-
     :arg todo: What goes.
 
     :arg wait: Waits for the grace period.
@@ -146,10 +144,6 @@ def plan_step(step: StepListing, refs: Collection[Ref], min_age: timedelta, now:
     :arg refs: All refs of the step in the recovery partitions.
 
     :arg min_age: How old the newest manifest of a store has to be; zero says that nothing runs.
-
-    :arg now: Current time.
-
-    :returns: The plan.
 
     :raises SnapshotCorruptError: If a manifest cannot be read: it may name anything.
 

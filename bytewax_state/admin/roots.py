@@ -56,8 +56,6 @@ def read_roots(folders: Iterable[Path], keys: Keys) -> Roots:
 
     :arg keys: One of them signed the refs.
 
-    :returns: Roots.
-
     :raises UsageError: If a partition is missing, or is not one, or they do not belong together.
 
     """

@@ -37,8 +37,6 @@ class Survey:
     def __init__(self, storage: Storage, keys: Keys, threads: int, progress: Progress) -> None:
         """Init.
 
-        :arg storage: Storage.
-
         :arg keys: One of them signed the manifests.
 
         :arg threads: How many objects are asked for at once.

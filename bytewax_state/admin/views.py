@@ -46,8 +46,6 @@ def json_line(value: Mapping[str, Any]) -> str:
 def manifest_object(manifest: Manifest) -> dict[str, Any]:
     """Take a manifest apart, under the names of its fields.
 
-    :arg manifest: Manifest.
-
     :returns: All of it, but of the inline files only their sizes, in bytes.
 
     """
@@ -82,8 +80,6 @@ def garbage_objects(garbage: Garbage, deleted: bool) -> Iterator[dict[str, Any]]
 
     :arg deleted: Whether it is gone.
 
-    :returns: Lines.
-
     """
     plan = garbage.plan
     for name in plan.manifests:
@@ -97,13 +93,7 @@ def garbage_objects(garbage: Garbage, deleted: bool) -> Iterator[dict[str, Any]]
 def step_text(step: StepListing, now: datetime, every_version: bool) -> str:
     """Show a step and its stores, or all their versions.
 
-    :arg step: Step.
-
-    :arg now: Current time.
-
     :arg every_version: Whether to show more than the newest version of each store.
-
-    :returns: Lines.
 
     """
     manifests = list(step.manifests())
@@ -140,15 +130,7 @@ def _rows_text(manifest: Manifest) -> str:
 
 
 def manifest_text(manifest: Manifest, now: datetime) -> str:
-    """Show all of a manifest, but the bytes of the inline files.
-
-    :arg manifest: Manifest.
-
-    :arg now: Current time.
-
-    :returns: Lines.
-
-    """
+    """Show all of a manifest, but the bytes of the inline files."""
     stats = manifest.stats
     at = manifest.created_at.astimezone(timezone.utc).isoformat(timespec="seconds")
     facts = {
@@ -200,8 +182,6 @@ def garbage_sums(todo: Sequence[Garbage], done: Sequence[Garbage], deleted: bool
     :arg done: What was deleted, or would be.
 
     :arg deleted: Whether it was.
-
-    :returns: Line.
 
     """
     if not todo:

@@ -102,8 +102,6 @@ def attach_steps(flow: Dataflow, settings: Settings | None, steps: Mapping[str, 
 def attached(flow: Dataflow) -> list[Workers]:
     """Return what stands for the attached steps of a flow, with the settings of each.
 
-    :arg flow: Flow.
-
     :returns: One for each attached core step, whoever attached it.
 
     """

@@ -70,8 +70,6 @@ class Execution:
     ) -> None:
         """Init.
 
-        :arg step: Step.
-
         :arg worker_index: Of this worker.
 
         :arg worker_count: How many workers the execution has.
@@ -244,8 +242,6 @@ class Execution:
     def notify_at(self, group: int) -> datetime | None:
         """Say when a key group is to be notified next.
 
-        :arg group: Key group.
-
         :returns: Time; `None`: never.
 
         """
@@ -267,8 +263,6 @@ class Execution:
 
     def snapshot(self, group: int) -> bytes:
         """Make the state durable, if it changed since the last call, and name it.
-
-        :arg group: Key group.
 
         :returns: Ref of the group.
 

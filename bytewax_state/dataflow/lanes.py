@@ -183,8 +183,6 @@ def unpack(batch: list[tuple[str, list[Item]]]) -> list[Item]:
 
     :arg batch: Names of key groups, each with items.
 
-    :returns: Items.
-
     """
     if len(batch) == 1:
         return batch[0][1]

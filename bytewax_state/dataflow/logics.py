@@ -51,10 +51,6 @@ class Logics:
     def build(self, key: str) -> Logic:
         """Build the logic of a key that has no state.
 
-        :arg key: Key.
-
-        :returns: Logic.
-
         :raises TypeError: If the builder returned something else.
 
         """
@@ -190,8 +186,6 @@ class Logics:
 
 def overrides_on_eof(logic: Logic) -> bool:
     """Tell whether the end of input means anything to a logic.
-
-    :arg logic: Logic.
 
     :returns: Whether it has an `on_eof` of its own; the one of a wrapped `StatefulLogic` counts.
 

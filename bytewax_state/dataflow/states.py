@@ -165,8 +165,6 @@ class States(Generic[T]):
     def pop_due(self, now: datetime, groups: Collection[int]) -> Iterator[list[str]]:
         """Take keys that are due off the schedule.
 
-        :arg now: Current time.
-
         :arg groups: Only keys of these key groups.
 
         :returns: Runs of live keys, in the order of the keys. Between two of them the column may be settled.
@@ -186,8 +184,6 @@ class States(Generic[T]):
 
     def pop_asked(self, now: datetime) -> list[str]:
         """Name the live keys that are due, of those whose objects a fetch has asked for the first time.
-
-        :arg now: Current time.
 
         :returns: Keys, in their order.
 

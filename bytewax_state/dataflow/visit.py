@@ -41,15 +41,11 @@ class Pace:
 
         :arg now: Current time; if the clock was set back, that is at once.
 
-        :returns: Time.
-
         """
         return ORIGIN if now < self._began else self._next
 
     def begin(self, now: datetime) -> int:
         """Begin a turn, or a further part of the one under way.
-
-        :arg now: Current time.
 
         :returns: How many objects may be asked.
 
@@ -64,8 +60,6 @@ class Pace:
         """End what `begin` allowed.
 
         :arg asked: How many objects were asked.
-
-        :arg now: Current time.
 
         """
         self._left -= asked

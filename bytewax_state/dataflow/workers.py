@@ -25,19 +25,13 @@ class Workers:
     """
 
     def __init__(self, step: Step) -> None:
-        """Init.
-
-        :arg step: Step.
-
-        """
+        """Init."""
         self.step = step
         self._begun: dict[int, Execution] = {}
         self._running: weakref.WeakValueDictionary[int, Execution] = weakref.WeakValueDictionary()
 
     def begin(self, worker_index: int, worker_count: int) -> None:
         """Begin an execution on the worker of this thread.
-
-        :arg worker_index: Of the worker.
 
         :arg worker_count: How many workers the execution has.
 

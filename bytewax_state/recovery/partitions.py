@@ -70,8 +70,6 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
 
     :arg folders: Folders that together hold all partitions of the set.
 
-    :returns: The refs.
-
     :raises UsageError: If a partition is missing, is not one, or is damaged, or they are of different moments.
 
     """
@@ -105,8 +103,6 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
 
 def check_sound(part: Path) -> None:
     """Refuse a partition that is damaged, as far as SQLite can tell: rows that are lost in one would be lost roots.
-
-    :arg part: File.
 
     :raises UsageError: If it is.
 
@@ -166,12 +162,6 @@ def _all(parts: Iterable[Path], sql: str) -> list[Any]:
 
 def query(part: Path, sql: str) -> list[Any]:
     """Read from a partition, without a lock that a run would wait for.
-
-    :arg part: File.
-
-    :arg sql: Query.
-
-    :returns: Rows.
 
     :raises UsageError: If it is no partition, or is damaged.
 

@@ -48,8 +48,6 @@ def read(folder: Path) -> Recovery:
 
     :arg folder: As given to Bytewax; one without partitions has no steps.
 
-    :returns: What they tell.
-
     :raises UsageError: If a partition is not one, or is damaged.
 
     """

@@ -114,8 +114,6 @@ class Catalog:
     def write(self, manifest: Manifest) -> Manifest:
         """Write a manifest under its name.
 
-        :arg manifest: Manifest.
-
         :returns: The manifest as who reads it has it, which knows its size.
 
         :raises ConflictError: If there is another one of that name.
@@ -134,8 +132,6 @@ class Catalog:
 
         :arg name: Name of the object.
 
-        :returns: Manifest.
-
         :raises FileNotFoundError: If there is none.
 
         :raises SnapshotError: If it cannot be used.
@@ -151,8 +147,6 @@ class Catalog:
 
     def versions(self, store: StoreId) -> list[int]:
         """List the versions of a store that have a manifest.
-
-        :arg store: Store.
 
         :returns: Version numbers, rising; the claim, 0, among them.
 

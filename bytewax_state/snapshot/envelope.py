@@ -110,8 +110,6 @@ def unpack(number: int, body: bytes) -> object:
 
     :arg number: Of its format.
 
-    :arg body: Body.
-
     :returns: What was packed.
 
     :raises ValueError: If it cannot be read, or is too large.

@@ -78,8 +78,6 @@ class StepId:
 
         :arg root: Local folder of all flows.
 
-        :returns: Path.
-
         """
         return root / component(self.flow_id) / component(self.step_id)
 
@@ -133,8 +131,6 @@ class StoreId:
 
         :arg version: Version; 0 is the claim. Names sort as versions do.
 
-        :returns: Name.
-
         """
         return f"{self.prefix}/{version:012}.manifest"
 
@@ -142,8 +138,6 @@ class StoreId:
         """Name the object that an SST is.
 
         :arg local: Local name, such as `000008.sst`, of an SST that it wrote.
-
-        :returns: Name.
 
         """
         return f"{self.step.prefix}/{file_path(self.store_id, local)}"
@@ -271,8 +265,6 @@ def is_chosen(prefix: str, flow: str | None, step: str | None) -> bool:
 def store_time(store_id: str) -> datetime | None:
     """Tell when the id of a store was made.
 
-    :arg store_id: Store.
-
     :returns: Time, in UTC; `None` if the id does not tell.
 
     """
@@ -283,13 +275,7 @@ def store_time(store_id: str) -> datetime | None:
 
 
 def store_worker(store_id: str) -> int:
-    """Tell which worker index made a store.
-
-    :arg store_id: Store.
-
-    :returns: Index.
-
-    """
+    """Tell which worker index made a store."""
     return int(_STORE_ID.fullmatch(store_id)[1])  # type: ignore[index]
 
 
@@ -299,8 +285,6 @@ def file_path(store_id: str, local: str) -> str:
     :arg store_id: The store that wrote it.
 
     :arg local: Its local name.
-
-    :returns: Path.
 
     """
     return f"{store_id}/files/{local}"

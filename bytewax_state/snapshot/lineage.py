@@ -35,10 +35,6 @@ def descend(parents: Sequence[Manifest], at: datetime) -> Lineage:
 
     :arg parents: What it is restored from.
 
-    :arg at: Current time.
-
-    :returns: Its lineage.
-
     """
     known = {parent.store_id for parent in parents}
     elders = {ancestor for parent in parents for ancestor in parent.ancestors} - known

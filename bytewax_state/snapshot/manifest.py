@@ -143,8 +143,6 @@ class Manifest:
 def encode(manifest: Manifest, keys: Keys = UNSIGNED) -> bytes:
     """Make the bytes of a manifest.
 
-    :arg manifest: Manifest.
-
     :arg keys: The first one signs it.
 
     :returns: Bytes that `decode` reads.
@@ -169,8 +167,6 @@ def decode(data: bytes, name: str, keys: Keys = UNSIGNED) -> Manifest:
     :arg name: Name of the object.
 
     :arg keys: One of them signed it.
-
-    :returns: Manifest.
 
     :raises IncompatibleError: If its format is newer than this version of the package.
 
@@ -200,8 +196,6 @@ def name_of(manifest: Manifest) -> str:
 
 def check_compatible(manifest: Manifest, key_groups: int, hash: str, names: str) -> None:  # noqa: A002
     """Refuse a manifest whose keys are in other key groups than this run would look for them in.
-
-    :arg manifest: Manifest.
 
     :arg key_groups: How many key groups this run has.
 

@@ -62,8 +62,6 @@ def storage_of(settings: Settings) -> Storage:
 
     :arg settings: With a URI.
 
-    :returns: Storage.
-
     :raises ConfigError: If they name none that can be used.
 
     """
@@ -86,8 +84,6 @@ def open_step(
     :arg settings: Of the step.
 
     :arg store: Id of the new store.
-
-    :arg worker_index: Of the worker.
 
     :arg worker_count: How many workers the execution has.
 
@@ -155,8 +151,6 @@ def check_free(settings: Settings, step: StepId, worker_index: int) -> None:
 
     :arg settings: Of the step.
 
-    :arg step: Step.
-
     :arg worker_index: Index of the worker.
 
     :raises ConflictError: If another run holds it.
@@ -170,8 +164,6 @@ def check_free(settings: Settings, step: StepId, worker_index: int) -> None:
 
 def tell_places(flow_id: str, settings: Settings) -> None:
     """Log, once, where an execution writes: the first of its steps and workers speaks for all that write there.
-
-    :arg flow_id: Flow.
 
     :arg settings: Of the step.
 

@@ -42,8 +42,6 @@ def plan(image: Path, durable: Mapping[str, FileEntry]) -> Plan:
     :arg durable: Local name to entry, of the files that the newest manifest of this store, or what it was restored
         from, names. RocksDB never uses a file number twice within a table, so the local name tells.
 
-    :returns: The plan.
-
     """
     tables = sorted(image.glob("*.sst"))
     others = sorted(path for path in image.iterdir() if _is_inline(path))
@@ -66,13 +64,9 @@ def _is_inline(path: Path) -> bool:
 def claim(catalog: Catalog, origin: Origin, files: Iterable[FileEntry], at: datetime) -> None:
     """Write version 0 of a store: from here on, retention elsewhere sees that its files are wanted.
 
-    :arg catalog: Where.
-
     :arg origin: The new store.
 
     :arg files: What it is about to read, and to inherit.
-
-    :arg at: Current time.
 
     :raises StorageError: If the storage cannot be written.
 
@@ -102,8 +96,6 @@ def publish(
 ) -> Manifest:
     """Make a frozen image durable.
 
-    :arg catalog: Where.
-
     :arg origin: The store.
 
     :arg frozen: Its image.
@@ -111,8 +103,6 @@ def publish(
     :arg durable: Local name to entry, of the files that need no upload.
 
     :arg epoch: Newest epoch whose items the image has seen.
-
-    :arg at: Current time.
 
     :arg threads: How many files to upload at once.
 

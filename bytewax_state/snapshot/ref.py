@@ -84,11 +84,7 @@ def decode_ref(value: object, step: StepId, keys: Keys = UNSIGNED) -> Ref:
 
     :arg value: What Bytewax gives a logic to resume from.
 
-    :arg step: Step.
-
     :arg keys: One of them signed it.
-
-    :returns: Ref.
 
     :raises UsageError: If it is not a ref at all, such as a row of plain Bytewax.
 

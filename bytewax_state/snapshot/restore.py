@@ -84,8 +84,6 @@ def restore(
 
     :arg memory: RocksDB's share of memory.
 
-    :arg at: Current time.
-
     :arg threads: How many files to fetch at once.
 
     :returns: The open table and what it began with.

@@ -60,8 +60,6 @@ def published(manifest: Manifest) -> Published:
 
     :arg manifest: As it was written.
 
-    :returns: The version.
-
     """
     step = manifest.store.step
     return Published(manifest.version, frozenset(f"{step.prefix}/{entry.path}" for entry in manifest.files))
@@ -73,8 +71,6 @@ def note_freeze(past: Sequence[Published], version: int, now: datetime) -> list[
     :arg past: Versions that are published, rising.
 
     :arg version: The one that was just frozen; the one before it is thereby committed.
-
-    :arg now: Current time.
 
     :returns: The versions, those older than the committed one being superseded.
 
@@ -92,8 +88,6 @@ def expired(past: Sequence[Published], policy: Policy, now: datetime) -> tuple[i
     :arg past: Versions that are published, rising.
 
     :arg policy: How long they stay.
-
-    :arg now: Current time.
 
     :returns: Versions, oldest first.
 
@@ -114,8 +108,6 @@ def plan(step: StepListing, own: Manifest, going: Collection[str], old: Sequence
     :arg old: Versions of this store that go.
 
     :arg kept: Names of files of its versions that stay.
-
-    :returns: The plan.
 
     """
 
@@ -157,10 +149,6 @@ class Collector:
     ) -> None:
         """Init.
 
-        :arg catalog: Where.
-
-        :arg store: The store.
-
         :arg policy: How long what is no longer needed stays.
 
         :arg now: Tells the time.
@@ -185,8 +173,6 @@ class Collector:
         """Note that a version was frozen, which proves that the one before it is committed.
 
         :arg version: Of the store.
-
-        :arg now: Current time.
 
         """
         self._past = note_freeze(self._past, version, now)

@@ -32,8 +32,6 @@ def serves(manifest: Manifest, ref: Ref) -> bool:
 
     :arg manifest: Of the ref's store.
 
-    :arg ref: Ref.
-
     :returns: Whether it is the ref's version, or a later one in which the group had not changed since.
 
     """
@@ -48,8 +46,6 @@ def serving(step: StepListing, ref: Ref) -> list[Manifest]:
 
     :arg step: What there is.
 
-    :arg ref: Ref.
-
     :returns: Manifests, oldest first.
 
     """
@@ -61,8 +57,6 @@ def find(catalog: Catalog, step: StepId, refs: Iterable[Ref]) -> list[Source]:
     """Find manifests that together serve all refs.
 
     :arg catalog: Where they are.
-
-    :arg step: Step.
 
     :arg refs: One for every key group of this worker.
 
@@ -135,8 +129,6 @@ def elsewhere(catalog: Catalog, store: StoreId, path: str) -> str:
     """Say which versions of a store could serve an earlier epoch, when a file of one of them, or a manifest, is bad.
 
     :arg catalog: Where they are.
-
-    :arg store: Store.
 
     :arg path: Of the bad file, below the step; empty for a manifest.
 

@@ -47,8 +47,6 @@ class Sweep:
     def begin(self, storage: Storage) -> None:
         """Delete the manifests.
 
-        :arg storage: Where.
-
         :raises StorageError: If one cannot be deleted; most of those behind it stay then.
 
         """
@@ -58,8 +56,6 @@ class Sweep:
 
     def finish(self, storage: Storage, step: StepListing, kept: Collection[str] = ()) -> "Sweep":
         """Delete the files that still no manifest names.
-
-        :arg storage: Where.
 
         :arg step: The second look, taken after the grace period.
 

@@ -76,11 +76,7 @@ class Versions:
     def freeze(self, store: Store, epoch: int) -> int:
         """Freeze the next version, which is to be published then.
 
-        :arg store: The store.
-
         :arg epoch: Newest epoch whose items it has seen.
-
-        :returns: The version.
 
         :raises StorageError: If the local disk fails.
 

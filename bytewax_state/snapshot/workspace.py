@@ -33,8 +33,6 @@ class Workspace:
 
         :arg root: Local folder of all flows.
 
-        :arg store: The store.
-
         :arg worker_index: Index of the worker; one run at a time may use it.
 
         :arg worker_count: How many workers the execution has.
@@ -139,8 +137,6 @@ def check_free(root: Path, step: StepId, worker_index: int) -> None:
     """Refuse to begin beside another run, before Bytewax notes the new execution in the recovery directory.
 
     :arg root: Local folder of all flows.
-
-    :arg step: Step.
 
     :arg worker_index: Index of the worker.
 

@@ -26,8 +26,6 @@ _LINKLESS = frozenset({errno.EPERM, errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSY
 def link(source: Path, target: Path, need: str) -> None:
     """Give a file a second name.
 
-    :arg source: File.
-
     :arg target: Its other name.
 
     :arg need: What to do where that is not possible.

@@ -22,10 +22,6 @@ class Storage(Protocol):
     def put(self, name: str, data: bytes) -> None:
         """Make an object, unless it exists.
 
-        :arg name: Its name.
-
-        :arg data: Its content.
-
         :raises ConflictError: If it exists with another content. With the same it is taken for one's own, of which the
             reply was lost.
 
@@ -36,18 +32,12 @@ class Storage(Protocol):
     def put_file(self, local: Path, name: str) -> None:
         """Make an object, unless it exists, of a local file; see `put`.
 
-        :arg local: File.
-
         :arg name: Name of the object.
 
         """
 
     def get(self, name: str) -> bytes:
         """Read an object.
-
-        :arg name: Its name.
-
-        :returns: Its content.
 
         :raises FileNotFoundError: If there is none.
 
@@ -68,8 +58,6 @@ class Storage(Protocol):
 
     def size(self, name: str) -> int | None:
         """Tell the size of an object.
-
-        :arg name: Its name.
 
         :returns: Bytes; `None` if there is no such object.
 

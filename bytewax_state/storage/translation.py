@@ -148,8 +148,6 @@ def conflict(url: str, name: str) -> ConflictError:
 
     :arg name: Name of the object.
 
-    :returns: Error.
-
     """
     msg = (
         f"{url}/{name} exists already, with other bytes: another run writes to the same store, or somebody copied "

@@ -98,8 +98,6 @@ class Column(ABC, Generic[T]):
     def fetch(self, keys: Mapping[str, object]) -> dict[str, T]:
         """Bring the values of some keys into memory.
 
-        :arg keys: Keys.
-
         :returns: `live`, in which a key is missing only if it has no value.
 
         """
@@ -123,8 +121,6 @@ class Column(ABC, Generic[T]):
         """Give a value to a key that has none.
 
         :arg key: Fetched. If it is live all the same, its value is another one from now on.
-
-        :arg item: Value.
 
         """
         is_live = key in self.live

@@ -42,11 +42,7 @@ class Memory:
     _known: ClassVar["WeakValueDictionary[int, Memory]"] = WeakValueDictionary()
 
     def __init__(self, nbytes: int) -> None:
-        """Init.
-
-        :arg nbytes: Bytes.
-
-        """
+        """Init."""
         self.nbytes = nbytes
         self.cache = Cache(nbytes)
         self.memtables = WriteBufferManager.new_write_buffer_manager_with_cache(nbytes // 2, False, self.cache)
@@ -54,8 +50,6 @@ class Memory:
     @classmethod
     def of(cls, nbytes: int) -> "Memory":
         """Return the budget of this size, the same one for as long as anything in the process uses it.
-
-        :arg nbytes: Bytes.
 
         :returns: Budget, to be passed to every table.
 
@@ -96,11 +90,7 @@ def table_options(memory: Memory, create: bool, files: int) -> Options:
 
 
 def sst_options() -> Options:
-    """Set up a file that is written outside of a table and then ingested.
-
-    :returns: Options.
-
-    """
+    """Set up a file that is written outside of a table and then ingested."""
     options = Options(raw_mode=True)
     blocks = BlockBasedOptions()
     _lay_out(blocks)
@@ -110,11 +100,7 @@ def sst_options() -> Options:
 
 
 def write_options() -> WriteOptions:
-    """Set up writes: without a write-ahead log, since only a checkpoint counts.
-
-    :returns: Options.
-
-    """
+    """Set up writes: without a write-ahead log, since only a checkpoint counts."""
     options = WriteOptions()
     # An attribute, whatever the stubs of rocksdict say.
     options.disable_wal = True  # type: ignore[method-assign, assignment]

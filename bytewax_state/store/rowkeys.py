@@ -30,11 +30,7 @@ _TIMER_ROW = struct.Struct(">HBHqI")
 def meta_key(group: int, name: str) -> bytes:
     """Make the row key of something that a group has one of.
 
-    :arg group: Key group.
-
     :arg name: What it is.
-
-    :returns: Row key.
 
     """
     utf8 = name.encode()
@@ -48,11 +44,7 @@ def value_key(group: int, state: int, key: str, sub: bytes = b"") -> bytes:
 
     :arg state: Number of the state, up to 65,535.
 
-    :arg key: Key.
-
     :arg sub: Which of the key's rows in this state, such as an entry of a map.
-
-    :returns: Row key.
 
     """
     utf8 = key.encode()
@@ -68,10 +60,6 @@ def timer_key(group: int, state: int, due_us: int, key: str) -> bytes:
 
     :arg due_us: When it is due: microseconds since 0001-01-01 UTC, not negative.
 
-    :arg key: Key.
-
-    :returns: Row key.
-
     """
     utf8 = key.encode()
     return _TIMER_ROW.pack(group, _TIMER, state, due_us, len(utf8)) + utf8
@@ -79,8 +67,6 @@ def timer_key(group: int, state: int, due_us: int, key: str) -> bytes:
 
 def parse_value_key(row: bytes) -> tuple[int, int, str, bytes]:
     """Parse what `value_key` made.
-
-    :arg row: Row key.
 
     :returns: Group, state, key, sub.
 
@@ -100,8 +86,6 @@ def parse_value_key(row: bytes) -> tuple[int, int, str, bytes]:
 
 def parse_timer_key(row: bytes) -> tuple[int, int, int, str]:
     """Parse what `timer_key` made.
-
-    :arg row: Row key.
 
     :returns: Group, state, due time in microseconds since 0001-01-01 UTC, key.
 
@@ -138,8 +122,6 @@ def group_of_row(row: bytes) -> int:
 def group_range(group: int) -> tuple[bytes, bytes]:
     """Return the range of all rows of a key group.
 
-    :arg group: Key group.
-
     :returns: Begin, and end exclusive.
 
     """
@@ -148,8 +130,6 @@ def group_range(group: int) -> tuple[bytes, bytes]:
 
 def value_range(group: int, state: int) -> tuple[bytes, bytes]:
     """Return the range of the value rows of one state in a key group.
-
-    :arg group: Key group.
 
     :arg state: Number of the state.
 
@@ -161,8 +141,6 @@ def value_range(group: int, state: int) -> tuple[bytes, bytes]:
 
 def timer_range(group: int, state: int) -> tuple[bytes, bytes]:
     """Return the range of the timer rows of one state in a key group, which sort by due time.
-
-    :arg group: Key group.
 
     :arg state: Number of the state.
 

@@ -64,8 +64,6 @@ class Table:
 
         :arg create: Whether to make a new table there, rather than open one that exists, such as a checkpoint.
 
-        :returns: Table.
-
         :raises ConflictError: If it is open already, or is to be made and exists.
 
         :raises SnapshotCorruptError: If it does not exist, or is damaged: a file is missing, cut or not what it was.

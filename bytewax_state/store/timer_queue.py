@@ -104,8 +104,6 @@ class TimerQueue:
     def load(self, key: str, due_us: int) -> None:
         """Schedule a key that comes into memory by its timer row.
 
-        :arg key: Key.
-
         :arg due_us: Time of that row, in microseconds since 0001-01-01 UTC.
 
         """
@@ -153,8 +151,6 @@ class TimerQueue:
     def next_of(self, group: int, now: Clock) -> datetime | None:
         """Say when a key group is due next.
 
-        :arg group: Key group.
-
         :arg now: Tells the time.
 
         :returns: Time; a lower bound. `None`: never.
@@ -188,8 +184,6 @@ class TimerQueue:
 
     def pop(self, now: datetime, groups: Collection[int], known: Callable[[str], bool]) -> list[str]:
         """Take keys that are due off the schedule.
-
-        :arg now: Current time.
 
         :arg groups: Only keys of these key groups.
 

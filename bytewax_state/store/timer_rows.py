@@ -52,8 +52,6 @@ class TimerRows:
 
         :arg rows: Of the store.
 
-        :arg group: Key group.
-
         :arg state: Number of the state whose timers these are.
 
         :arg hold: For how long keys are held back.
@@ -82,8 +80,6 @@ class TimerRows:
     def added(self, key: str, due: datetime, until: datetime | None) -> None:
         """Note that a key which has a row is no longer in memory.
 
-        :arg key: Key.
-
         :arg due: Its time.
 
         :arg until: Until when its notification is held back; `None`: it is not.
@@ -103,8 +99,6 @@ class TimerRows:
 
     def taken(self, key: str, due: datetime) -> datetime | None:
         """Note that a key which has a row comes into memory.
-
-        :arg key: Key.
 
         :arg due: Its time.
 
@@ -139,8 +133,6 @@ class TimerRows:
 
     def pop(self, now: datetime, known: Callable[[str], bool], limit: int) -> list[str]:
         """Hand out keys that are due: those that were never notified first, so that nothing makes them late.
-
-        :arg now: Current time.
 
         :arg known: Whether memory knows better about a key than its row.
 

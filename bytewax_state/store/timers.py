@@ -80,8 +80,6 @@ class Timers:
     def set(self, key: str, due: datetime, now: Callable[[], datetime]) -> None:
         """Schedule a key, in place of what it asked for before.
 
-        :arg key: Key.
-
         :arg due: Aware time. One that is past comes next, unless the key is held back, see `again`.
 
         :arg now: Tells the time.
@@ -114,11 +112,7 @@ class Timers:
     def again(self, key: str, due: datetime, now: datetime) -> None:
         """Schedule a key that was notified right now.
 
-        :arg key: Key.
-
         :arg due: Aware time; if it is already past, the notification comes after a `pause`.
-
-        :arg now: Current time.
 
         """
         if due > now:
@@ -131,8 +125,6 @@ class Timers:
     def get(self, key: str) -> datetime | None:
         """Return the time that a key asked for.
 
-        :arg key: Key.
-
         :returns: Time, or `None` if it is not scheduled.
 
         """
@@ -141,8 +133,6 @@ class Timers:
 
     def until(self, key: str) -> datetime | None:
         """Say until when the notification of a key is held back.
-
-        :arg key: Key.
 
         :returns: Time; `None`: it is not.
 
@@ -177,8 +167,6 @@ class Timers:
 
     def pop(self, now: datetime) -> list[str]:
         """Take the keys that are due off the schedule.
-
-        :arg now: Current time.
 
         :returns: Keys, each once, in the order of their times.
 

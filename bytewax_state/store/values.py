@@ -37,10 +37,6 @@ def make_value(due_us: int | None, mark: bytes, data: bytes) -> bytes:
 
     :arg mark: Of the store; may be empty.
 
-    :arg data: Object.
-
-    :returns: Value.
-
     """
     header = _HEADER.pack(_MARKED if mark else _PLAIN, 0 if due_us is None else _HAS_DUE)
     return b"".join((header, mark, b"" if due_us is None else _DUE.pack(due_us), data))
