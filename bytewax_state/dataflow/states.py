@@ -170,17 +170,18 @@ class States(Generic[T]):
         :returns: Runs of live keys, in the order of the keys. Between two of them the column may be settled.
 
         """
-        keys = iter(sorted(self.timers.pop(now, groups, self.column.knows)))
+        due = sorted(self.timers.pop(now, groups, self.column.knows))
+        # Told here, not for each run: a key that leaves memory between two of them was asked, and is off the schedule.
+        unasked = {key for key in due if key not in self.column.live} if self._visits else set[str]()
+        keys = iter(due)
         while run := list(islice(keys, RUN)):
-            yield self._fetch_due(run, now)
+            yield self._fetch_due(run, unasked, now)
 
-    def _fetch_due(self, keys: list[str], now: datetime) -> list[str]:
+    def _fetch_due(self, keys: list[str], unasked: set[str], now: datetime) -> list[str]:
         """Make keys live; what the row of a restored object says is only when to ask it."""
-        cold = [key for key in keys if key not in self.column.live] if self._visits else []
         live = self.column.fetch(dict.fromkeys(keys))
         self._asked.clear()
-        late = {key for key in cold if not self._wants(key, now)}
-        return [key for key in keys if key in live and key not in late]
+        return [key for key in keys if key in live and (key not in unasked or self._wants(key, now))]
 
     def pop_asked(self, now: datetime) -> list[str]:
         """Name the live keys that are due, of those whose objects a fetch has asked for the first time.

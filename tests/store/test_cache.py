@@ -110,6 +110,27 @@ def test_timers_of_spilled_keys_are_served_some_at_a_time(tmp_path: Path) -> Non
     store.close()
 
 
+def test_a_timer_is_not_lost_where_its_key_leaves_memory_while_others_are_served(tmp_path: Path) -> None:
+    """In the midst of a visit, which takes what a row says for old: this one was written with no time any more."""
+    store = rocksdb_store(10)(tmp_path / "live")
+    for number in range(100):
+        store.put(f"old{number}", number)
+    store.freeze(tmp_path / "frozen")
+    store.close()
+    store = rocksdb_store(2 * RUN)(tmp_path / "frozen", ALL)
+    keys = [f"k{number:04}" for number in range(2 * RUN)]
+    for key in keys:
+        store.put(key, 1, NOW)
+    spilled = [f"n{number}" for number in range(RUN)]
+    served: list[str] = []
+    for run in store.states.pop_due(NOW, {0}):
+        for key in spilled:
+            store.put(key, 1)
+        served += run
+    assert served == keys
+    store.close()
+
+
 def test_a_spilled_timer_that_is_due_again_comes_back_later(tmp_path: Path) -> None:
     """Even if its logic is spilled between two notifications."""
     store = rocksdb_store(0)(tmp_path / "live")
