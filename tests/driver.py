@@ -233,7 +233,7 @@ class Execution:
         for states in self._states():
             for keys in states.column.walk(lambda item: True):
                 found |= {key: (states.column.live[key].snapshot(), states.timers.get(key)) for key in keys}
-                states.column.settle()
+                states.settle()
         return found
 
     def look(self, group: int) -> Look:
@@ -257,7 +257,7 @@ class Execution:
             states.column.change([key])
             self._awake.add(group)
             worker.awake.add(group)
-        states.column.settle()
+        states.settle()
 
     def _all_versions(self) -> list[Versions]:
         return [worker._versions for worker in self._workers if worker._versions is not None]

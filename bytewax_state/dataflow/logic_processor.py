@@ -74,7 +74,7 @@ class LogicProcessor:
             self._notify(key, live[key], now, out)
         self._on_batches(by_key, live, out)
         self._column.change(by_key)
-        self._column.settle()
+        self.states.settle()
         return out
 
     def _on_batches(self, by_key: dict[str, list[Any]], live: dict[str, Logic], out: list[Item]) -> None:
@@ -116,7 +116,7 @@ class LogicProcessor:
         for keys in self.states.pop_due(now, groups):
             for key in keys:
                 self._notify(key, self._column.live[key], now, out)
-            self._column.settle()
+            self.states.settle()
             count += len(keys)
         if count:
             self.states.hold.note(count, self._now() - began)
@@ -143,7 +143,7 @@ class LogicProcessor:
                     due = self._logics.due(key, logic)
                     if due is not None:
                         self._timers.set(key, due, self._now)
-            self._column.settle()
+            self.states.settle()
         return out
 
     def _call(self, key: str, logic: Logic, method: str, out: list[Item]) -> bool:

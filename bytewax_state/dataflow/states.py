@@ -123,6 +123,11 @@ class States(Generic[T]):
         """See `Cells.release`."""
         self.timers.release(keys)
 
+    def settle(self) -> None:
+        """Give memory back, at the end of a call of Bytewax's."""
+        self.column.settle()
+        self.timers.settle()
+
     def _row(self, key: str, data: bytes) -> bytes:
         due = self.timers.get(key)
         # The visit skips a row that this execution wrote, as its object was asked.

@@ -80,6 +80,12 @@ class CachedColumn(Column[T]):
             self._sweep()
         if len(self._gone) > self._capacity + RUN:
             self.flush()
+        # Keys that come and go leave their names here.
+        most = 2 * len(self.live) + RUN
+        if len(self.changed) > most:
+            self.changed &= self.live.keys()
+        if len(self._used) > most:
+            self._used &= self.live.keys()
 
     def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
         """See `Column.walk`; a key that is only a row becomes live."""

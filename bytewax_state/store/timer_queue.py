@@ -202,6 +202,11 @@ class TimerQueue:
             keys += [key for group in due for key in self._spilled[group].pop(now, known, RUN)]
         return keys
 
+    def settle(self) -> None:
+        """Give memory back, at the end of a call of Bytewax's: keys that come and go leave their names here."""
+        if len(self._stale) + len(self._stored) > 4 * len(self._entries) + RUN:
+            self.flush()
+
     def flush(self) -> None:
         """Write the timer rows of all keys in memory that have changed."""
         if self._rows is not None:

@@ -90,7 +90,7 @@ class BoxStore:
         return self.states.column.fetch(dict.fromkeys(keys))
 
     def settle(self) -> None:
-        self.states.column.settle()
+        self.states.settle()
 
     def put(self, key: str, value: object, due: datetime | None = None) -> None:
         """Do what a processor does with a batch for one key."""

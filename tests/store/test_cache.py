@@ -131,6 +131,24 @@ def test_a_timer_is_not_lost_where_its_key_leaves_memory_while_others_are_served
     store.close()
 
 
+def test_keys_that_come_and_go_leave_nothing_in_memory(tmp_path: Path) -> None:
+    """Though nothing is ever frozen, where others stay that nearly fill the cache, and some had been spilled."""
+    store = rocksdb_store(100)(tmp_path / "live")
+    for number in range(5 * RUN):
+        store.put(f"spilled{number}", number, NOW + SECOND)
+    for number in range(90):
+        store.put(f"stays{number}", number, NOW + SECOND)
+    for number in range(5 * RUN):
+        for key in (f"spilled{number}", f"k{number}"):
+            store.put(key, number, NOW + SECOND)
+            store.delete(key)
+    column, timers = store.states.column, store.states.timers
+    noted = {name: len(getattr(column, name)) for name in ("live", "changed", "_fresh", "_gone", "_used")}
+    noted |= {name: len(getattr(timers, name)) for name in ("_entries", "_stored", "_stale", "_order")}
+    assert max(noted.values()) < 2 * RUN, noted
+    store.close()
+
+
 def test_a_spilled_timer_that_is_due_again_comes_back_later(tmp_path: Path) -> None:
     """Even if its logic is spilled between two notifications."""
     store = rocksdb_store(0)(tmp_path / "live")
