@@ -22,6 +22,9 @@ PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup
 
 FLOORS := $(VENV)/floors
 
+# Without the bytecode of the one before, each of the hundreds of processes that tests start would compile all modules.
+unexport PYTHONDONTWRITEBYTECODE
+
 .PHONY: demo quick test check lint floors soak bench clean
 
 demo: $(STAMP)  ## Run a flow, kill it with -9, resume it, compare

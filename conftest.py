@@ -1,4 +1,4 @@
-"""How all tests are run: where they write, and what a quick run leaves out."""
+"""How all tests are run: where they write, how many examples they try, and what a quick run leaves out."""
 
 import os
 import sys
@@ -17,23 +17,38 @@ from tests.places import in_memory, on_disk
 _ENTRY_POINTS = ((bytewax.testing, "run_main"), (bytewax.testing, "cluster_main"), (bytewax.run, "cli_main"))
 _STARTS = ("subprocess.Popen", "os.fork", "os.posix_spawn", "os.system")
 
-hypothesis.settings.register_profile("quick", max_examples=15, deadline=None)
+EXAMPLES = {"quick": 15, "test": 40, "full": 100}
+"""Profile to how many examples hypothesis tries: `--quick`, without an option, `--full`."""
+
+for name, number in EXAMPLES.items():
+    hypothesis.settings.register_profile(name, max_examples=number, deadline=None)
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
-    """Add `--quick`."""
+    """Add `--quick` and `--full`."""
     parser.addoption("--quick", action="store_true", help="leave out what starts Bytewax or a process; few examples")
+    parser.addoption("--full", action="store_true", help="try as many examples as a change has to pass before it lands")
 
 
 def pytest_configure(config: pytest.Config) -> None:
     """Choose folders and examples before any of them is needed; what pytest-xdist starts inherits the folders."""
     if "TMPDIR" not in os.environ and (folder := in_memory()):
         os.environ["TMPDIR"] = tempfile.tempdir = folder
+    hypothesis.settings.load_profile(_profile(config))
     if config.getoption("quick"):
-        hypothesis.settings.load_profile("quick")
         # Here, as a test module takes the functions when it is imported.
         for module, name in _ENTRY_POINTS:
             setattr(module, name, lambda *args, **kwargs: _leave_out("Bytewax"))
+
+
+def _profile(config: pytest.Config) -> str:
+    return next((name for name in ("quick", "full") if config.getoption(name)), "test")
+
+
+@pytest.fixture(scope="session")
+def profile(pytestconfig: pytest.Config) -> str:
+    """Name the profile: key of `EXAMPLES`."""
+    return _profile(pytestconfig)
 
 
 @pytest.fixture(scope="session", autouse=True)

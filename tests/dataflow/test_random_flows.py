@@ -15,7 +15,7 @@ import bytewax.operators as op
 import bytewax.operators.windowing as win
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bytewax_state import Settings
@@ -122,7 +122,6 @@ def cases(draw: st.DrawFn) -> Case:
     return Case(steps, batches, draw(st.sampled_from([1, 4])), parts)
 
 
-@settings(deadline=None)
 @given(case=cases())
 def test_a_random_flow_gives_what_it_gave(case: Case) -> None:
     """Per key, and in the same order per key."""

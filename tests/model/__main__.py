@@ -1,6 +1,6 @@
 """Run the machine, and tell how often each thing was taken.
 
-python -m tests.model [--profile quick|default|ci|nightly] [--minutes N] [--seed S]
+python -m tests.model [--profile quick|test|full|nightly] [--minutes N] [--seed S]
 """
 
 import sys

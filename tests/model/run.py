@@ -28,14 +28,14 @@ COMMON = settings(
 )
 
 PROFILES = {
-    "quick": settings(COMMON, max_examples=12, stateful_step_count=30),
-    "default": settings(COMMON, max_examples=40, stateful_step_count=30),
-    "ci": settings(COMMON, max_examples=100, stateful_step_count=40),
+    "quick": settings(COMMON, max_examples=8, stateful_step_count=30),
+    "test": settings(COMMON, max_examples=20, stateful_step_count=30),
+    "full": settings(COMMON, max_examples=100, stateful_step_count=40),
     "nightly": settings(COMMON, max_examples=100, stateful_step_count=50),
 }
-"""By name; `nightly` begins again, with another seed, until its time is over."""
+"""By name, the first three as those of all tests; `nightly` begins again, with another seed, until its time is over."""
 
-MINUTES = {"quick": 0.0, "default": 0.0, "ci": 0.0, "nightly": 65.0}
+MINUTES = {"quick": 0.0, "test": 0.0, "full": 0.0, "nightly": 65.0}
 
 
 def run(profile: settings, seed: int) -> None:
@@ -72,7 +72,7 @@ def main() -> int:
 
 def _parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(prog="python -m tests.model", description=__doc__)
-    parser.add_argument("--profile", choices=sorted(PROFILES), default="default")
+    parser.add_argument("--profile", choices=sorted(PROFILES), default="test")
     parser.add_argument("--minutes", type=float, help="begin again until they are over; nightly: 65")
     parser.add_argument("--seed", type=int, help="of the first run; the next one's is one higher")
     parser.add_argument("--no-shrink", action="store_true", help="show a failure as it was found")

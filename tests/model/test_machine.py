@@ -1,6 +1,5 @@
 """The machine, for as long as a run of all tests can bear; `python -m tests.model` runs it for longer."""
 
-import os
 import threading
 
 import pytest
@@ -9,12 +8,10 @@ from tests.model.points import Crash, Points, Task
 from tests.model.run import PROFILES, run
 from tests.model.tally import TALLY, Tally
 
-PROFILE = "ci" if os.environ.get("CI") else "default"
 
-
-def test_whatever_happens_every_epoch_can_be_restored(pytestconfig: pytest.Config) -> None:
+def test_whatever_happens_every_epoch_can_be_restored(profile: str) -> None:
     """All rules, in any order."""
-    run(PROFILES["quick" if pytestconfig.getoption("quick") else PROFILE], seed=0)
+    run(PROFILES[profile], seed=0)
     assert TALLY.of("outcomes", "restored aside, and compared") > 20
 
 

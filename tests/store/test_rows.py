@@ -5,7 +5,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from bytewax_state.keygroups import group_of
@@ -47,7 +47,6 @@ def apply(store: BoxStore, model: set[str], verb: str, key: str) -> None:
 
 
 @pytest.mark.parametrize("first", STORES)
-@settings(deadline=None)
 @given(operations=st.lists(OPERATIONS, max_size=40))
 def test_rows_are_the_keys_that_have_a_state(first: str, operations: list[tuple[str, ...]]) -> None:
     """Over epochs, deletions, spills, restarts and changes of the backend, counted by a manifest or not."""
