@@ -3,6 +3,7 @@
 import ast
 import re
 from collections.abc import Iterator
+from functools import cache
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
@@ -40,14 +41,16 @@ def strings(path: Path) -> Iterator[str]:
             yield node.value
 
 
-TEXTS = {str(path.relative_to(ROOT)): path.read_text() for path in PAGES} | {
-    str(path.relative_to(ROOT)): "\n".join(strings(path)) for path in MODULES
-}
+@cache
+def texts() -> dict[str, str]:
+    """Read everything that tells somebody something, by its path."""
+    told = {path: path.read_text() for path in PAGES} | {path: "\n".join(strings(path)) for path in MODULES}
+    return {str(path.relative_to(ROOT)): text for path, text in told.items()}
 
 
 def everywhere(pattern: str) -> set[tuple[str, str]]:
     """Find what is said where; the first group of the pattern is what."""
-    return {(found, name) for name, text in TEXTS.items() for found in re.findall(pattern, text, re.MULTILINE)}
+    return {(found, name) for name, text in texts().items() for found in re.findall(pattern, text, re.MULTILINE)}
 
 
 def flags() -> set[str]:
@@ -56,10 +59,10 @@ def flags() -> set[str]:
     params = [*command.params, *(param for one in COMMANDS.values() for param in one.params)]
     folders = ("benchmarks", "examples", "integration_tests", "tests")
     programs = [ROOT / "conftest.py", *(path for folder in folders for path in (ROOT / folder).rglob("*.py"))]
-    texts = "".join(path.read_text() for path in programs)
+    code = "".join(path.read_text() for path in programs)
     ours = [flag for one in params for flag in one.opts]
     runs = [flag for one in _parser()._actions for flag in one.option_strings]
-    return {"--help", *ours, *runs, *re.findall(r'(?:add_argument|addoption)\("(--[a-z-]+)"', texts)}
+    return {"--help", *ours, *runs, *re.findall(r'(?:add_argument|addoption)\("(--[a-z-]+)"', code)}
 
 
 def test_every_command_that_is_named_exists() -> None:

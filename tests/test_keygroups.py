@@ -2,6 +2,7 @@
 
 import uuid
 from collections import Counter
+from collections.abc import Callable
 from random import Random
 from statistics import mean
 
@@ -14,22 +15,27 @@ from bytewax_state.keygroups import HASH, MAX_KEY_GROUPS, group_of
 KEYS = st.text(st.characters(exclude_categories=["Cs"]), max_size=20)
 
 
-def structured_keys() -> dict[str, list[str]]:
-    """Keys as people choose them."""
-    random = Random(1)
-    return {
-        "digits": [str(number) for number in range(50_000)],
-        "tens": [str(number * 10) for number in range(50_000)],
-        "padded": [f"{number:08d}" for number in range(50_000)],
-        "hex": [f"{number:x}" for number in range(50_000)],
-        "addresses": [f"10.0.{number >> 8}.{number & 255}" for number in range(50_000)],
-        "uuids": [str(uuid.UUID(int=random.getrandbits(128), version=4)) for _ in range(50_000)],
-        "prefixed": [f"user-{number}" for number in range(50_000)],
-        "nested": [
-            f"site-{a:02d}/line-{b:02d}/sensor-{c:03d}" for a in range(10) for b in range(10) for c in range(500)
-        ],
-        "pairs": [f"{a}:{b}" for a in range(200) for b in range(250)],
-    }
+MANY = range(50_000)
+
+
+def uuids(random: Random) -> list[str]:
+    return [str(uuid.UUID(int=random.getrandbits(128), version=4)) for _ in MANY]
+
+
+STRUCTURED: dict[str, Callable[[], list[str]]] = {
+    "digits": lambda: [str(number) for number in MANY],
+    "tens": lambda: [str(number * 10) for number in MANY],
+    "padded": lambda: [f"{number:08d}" for number in MANY],
+    "hex": lambda: [f"{number:x}" for number in MANY],
+    "addresses": lambda: [f"10.0.{number >> 8}.{number & 255}" for number in MANY],
+    "uuids": lambda: uuids(Random(1)),
+    "prefixed": lambda: [f"user-{number}" for number in MANY],
+    "nested": lambda: [
+        f"site-{a:02d}/line-{b:02d}/sensor-{c:03d}" for a in range(10) for b in range(10) for c in range(500)
+    ],
+    "pairs": lambda: [f"{a}:{b}" for a in range(200) for b in range(250)],
+}
+"""Keys as people choose them."""
 
 
 def test_groups_of_keys_never_change() -> None:
@@ -46,10 +52,10 @@ def test_a_group_is_one_of_them(key: str, key_groups: int) -> None:
 
 
 @pytest.mark.parametrize("key_groups", [100, 128, MAX_KEY_GROUPS])
-@pytest.mark.parametrize("kind", structured_keys())
+@pytest.mark.parametrize("kind", STRUCTURED)
 def test_structured_keys_spread_evenly(kind: str, key_groups: int) -> None:
     """The fullest group is what chance would make of it, at the most."""
-    keys = structured_keys()[kind]
+    keys = STRUCTURED[kind]()
     sizes = Counter(group_of(key, key_groups) for key in keys)
     expected = len(keys) / key_groups
     assert max(sizes.values()) <= expected + 5 * expected**0.5
