@@ -22,6 +22,8 @@ from tests.dataflow.flows import ITEMS, OPERATORS, BatchSum, RunningSum, aborted
 from tests.dataflow.runs import causes
 
 ZERO = timedelta(0)
+BATCH = 25
+"""Items in a batch, where each is an epoch."""
 
 
 @pytest.fixture(params=["heap", "rocksdb", "spilling"])
@@ -55,9 +57,9 @@ def test_every_operator_resumes(operator: str, settings: Settings, recovery: Rec
     """What plain Bytewax gives in one go, we give in three executions that each lose an epoch."""
     theirs: list[Any] = []
     ours: list[Any] = []
-    run_main(flow_of(operator, ITEMS, theirs))
+    run_main(flow_of(operator, ITEMS, theirs, BATCH))
     items: list[Any] = []
-    flow = attach(flow_of(operator, items, ours), settings)
+    flow = attach(flow_of(operator, items, ours, BATCH), settings)
     for place in (200, 400, 600):
         items[:] = aborted_at(place)
         run_main(flow, epoch_interval=ZERO, recovery_config=recovery)
@@ -75,11 +77,11 @@ def test_the_number_of_workers_may_change(
     theirs: list[Any] = []
     ours: list[Any] = []
     for workers in (1, 3, 2, 4):
-        flow = attach(flow_of(operator, items, ours), settings)
+        flow = attach(flow_of(operator, items, ours, BATCH), settings)
         cluster_main(flow, [], 0, epoch_interval=ZERO, recovery_config=recovery, worker_count_per_proc=workers)
     plain = _recovery(tmp_path / "plain")
     for _ in range(4):
-        run_main(flow_of(operator, items, theirs), epoch_interval=ZERO, recovery_config=plain)
+        run_main(flow_of(operator, items, theirs, BATCH), epoch_interval=ZERO, recovery_config=plain)
     assert per_key(ours) == per_key(theirs)
 
 
