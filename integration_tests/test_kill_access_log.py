@@ -22,7 +22,14 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 OUTPUTS = ("hits.txt", "sessions.txt", "late.txt", "malformed.txt")
 FILES = 4
 HEAP = {"BYTEWAX_STATE_BACKEND": "heap"}
-ROCKSDB = {"BYTEWAX_STATE_BACKEND": "rocksdb", "BYTEWAX_STATE_CACHE_ENTRIES": "500"}
+ROCKSDB = {"BYTEWAX_STATE_BACKEND": "rocksdb", "BYTEWAX_STATE_CACHE_ENTRIES": "100"}
+"""With room for less than a third of the clients of a short log."""
+SHORT = 20_000
+LONG = 60_000
+FULL = 200_000
+"""Lines; the last is for a full run of the tests."""
+HURRY = {"ACCESS_LOG_PAUSE": "0", "ACCESS_LOG_BATCH": "1000"}
+"""For an execution that nobody kills. Processes that wait for each other do so at full speed."""
 
 
 @dataclass(frozen=True)
@@ -35,11 +42,6 @@ class Log:
 
 
 Logs = Callable[[int], Log]
-
-
-def _log_of(lines: int) -> pytest.MarkDecorator:
-    """Keep the tests of a log on one process, so that it is made once."""
-    return pytest.mark.xdist_group(f"log of {lines} lines")
 
 
 @pytest.fixture(scope="session")
@@ -60,14 +62,10 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Logs:
     return make
 
 
-@_log_of(30_000)
 def test_the_harness_passes_plain_bytewax(log: Logs, tmp_path: Path) -> None:
     """Plain Bytewax survives kills too, so what the harness finds is not the harness's doing."""
-    made = log(30_000)
-    job = _job(tmp_path, made, PLAIN)
-    executions = survive(job, [Turn(), Turn(3), Turn(2, starting=True), Turn()], seed=1)
-    assert [execution.killed for execution in executions] == [True, True, True, False]
-    assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
+    made = log(SHORT)
+    _survives(_job(tmp_path, made, PLAIN), made, [Turn(), Turn(3), Turn(2, starting=True), Turn()], seed=1)
 
 
 def test_the_harness_sees_two_lines_of_a_key_exchanged(tmp_path: Path) -> None:
@@ -80,21 +78,17 @@ def test_the_harness_sees_two_lines_of_a_key_exchanged(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
-@_log_of(200_000)
-def test_twelve_kills(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
-    """A run of 200,000 lines survives ten kills in its middle and two in its first moments."""
-    made = log(200_000)
+@pytest.mark.xdist_group("long log")  # which takes some time to make
+def test_twelve_kills(log: Logs, profile: str, tmp_path: Path, backend: dict[str, str]) -> None:
+    """A long run survives ten kills in its middle and two in its first moments."""
+    made = log(FULL if profile == "full" else LONG)
     turns = [Turn(starting=number in (3, 8), most_epochs=9) for number in range(12)] + [Turn()]
-    executions = survive(_job(tmp_path, made, ATTACHED, backend), turns, seed=2)
-    assert [execution.killed for execution in executions] == [True] * 12 + [False]
-    assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
-    _assert_restored(executions)
+    _assert_restored(_survives(_job(tmp_path, made, ATTACHED, backend), made, turns, seed=2))
 
 
-@_log_of(60_000)
 def test_retention_deletes_nothing_that_a_resume_needs(log: Logs, tmp_path: Path) -> None:
     """With the shortest retention, every kill still finds its way back."""
-    made = log(60_000)
+    made = log(SHORT)
     env = {**ROCKSDB, "BYTEWAX_STATE_RETAIN_FOR": "0s", "BYTEWAX_STATE_RETAIN_SNAPSHOTS": "1"}
     turns = [Turn(number % 2 + 1, without=_work(tmp_path, number)) for number in range(7)]
     job = _brief(_job(tmp_path, made, ATTACHED, env))
@@ -105,21 +99,16 @@ def test_retention_deletes_nothing_that_a_resume_needs(log: Logs, tmp_path: Path
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
-@_log_of(100_000)
 def test_one_to_three_to_two_workers(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
     """Key groups move between worker processes across kills."""
-    made = log(100_000)
+    made = log(SHORT)
     turns = [Turn(1), Turn(3), Turn(3, starting=True), Turn(3), Turn(2), Turn(1), Turn(3), Turn(2)]
-    executions = survive(_job(tmp_path, made, ATTACHED, backend), turns, seed=4)
-    assert [execution.killed for execution in executions] == [True] * 7 + [False]
-    assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
-    _assert_restored(executions)
+    _assert_restored(_survives(_job(tmp_path, made, ATTACHED, backend), made, turns, seed=4))
 
 
-@_log_of(100_000)
 def test_heap_to_rocksdb_to_heap(log: Logs, tmp_path: Path) -> None:
     """Each backend goes on from the other's snapshots, also while workers come and go."""
-    made = log(100_000)
+    made = log(SHORT)
     turns = [
         Turn(1, HEAP),
         Turn(1, ROCKSDB),
@@ -129,53 +118,41 @@ def test_heap_to_rocksdb_to_heap(log: Logs, tmp_path: Path) -> None:
         Turn(1, ROCKSDB),
         Turn(1, HEAP),
     ]
-    executions = survive(_job(tmp_path, made, ATTACHED), turns, seed=5)
-    assert [execution.killed for execution in executions] == [True] * 6 + [False]
-    assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
-    _assert_restored(executions)
+    _assert_restored(_survives(_job(tmp_path, made, ATTACHED), made, turns, seed=5))
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
-@_log_of(60_000)
 def test_the_local_folder_is_lost(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
     """With the working folder deleted before each resume, everything comes from the storage."""
-    made = log(60_000)
+    made = log(SHORT)
     turns = [Turn(workers, without=_work(tmp_path, number)) for number, workers in enumerate((1, 1, 3, 2))]
-    executions = survive(_job(tmp_path, made, ATTACHED, backend), turns, seed=6)
-    assert [execution.killed for execution in executions] == [True] * 3 + [False]
-    assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
+    executions = _survives(_job(tmp_path, made, ATTACHED, backend), made, turns, seed=6)
     restored = [one for execution in executions for one in execution.restored]
     assert sum(one.fetched_bytes for one in restored) > 0
     assert sum(one.linked_bytes for one in restored) == 0
 
 
 @pytest.mark.disk
-@_log_of(30_000)
 def test_the_local_folder_is_used(log: Logs, tmp_path: Path) -> None:
     """With the working folder in place and as many workers as before, nothing is fetched."""
-    made = log(30_000)
-    executions = survive(_job(tmp_path, made, ATTACHED, ROCKSDB), [Turn(), Turn(), Turn()], seed=7)
-    assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
+    made = log(SHORT)
+    executions = _survives(_job(tmp_path, made, ATTACHED, ROCKSDB), made, [Turn(), Turn(), Turn()], seed=7)
     restored = [one for execution in executions for one in execution.restored]
     assert sum(one.linked_bytes for one in restored) > 0
     assert sum(one.fetched_bytes for one in restored) == 0
 
 
 @pytest.mark.parametrize("backend", [HEAP, ROCKSDB], ids=["heap", "rocksdb"])
-@_log_of(20_000)
 def test_due_windows_while_loading(log: Logs, tmp_path: Path, backend: dict[str, str]) -> None:
     """Windows that are due from the first moment of a resume on emit nothing twice."""
-    made = log(20_000)
+    made = log(SHORT)
     job = _job(tmp_path, made, ATTACHED, {"ACCESS_LOG_LIVE": "1", **backend})
-    executions = survive(job, [Turn(), Turn(3), Turn(1, starting=True), Turn(2), Turn(1)], seed=8)
-    assert [execution.killed for execution in executions] == [True] * 4 + [False]
-    assert differences(made.expected, tmp_path / "out", OUTPUTS) == []
+    _survives(job, made, [Turn(), Turn(3), Turn(1, starting=True), Turn(2), Turn(1)], seed=8)
 
 
-@_log_of(60_000)
 def test_whole_seconds_between_epochs(log: Logs, tmp_path: Path) -> None:
     """With many activations to an epoch, the replayed ones leave no trace."""
-    made = log(60_000)
+    made = log(SHORT)
     job = _job(tmp_path, made, ATTACHED, {"ACCESS_LOG_PAUSE": "0.03", **ROCKSDB}, snapshot_seconds=1)
     executions = survive(job, [Turn(2, most_epochs=2), Turn(1, most_epochs=2), Turn(2)], seed=9)
     assert [execution.killed for execution in executions] == [True, True, False]
@@ -183,10 +160,9 @@ def test_whole_seconds_between_epochs(log: Logs, tmp_path: Path) -> None:
     _assert_restored(executions)
 
 
-@_log_of(30_000)
 def test_two_runs_on_one_uri(log: Logs, tmp_path: Path) -> None:
     """The same flow twice at once, each with its own recovery directory, is killed and deletes, and harms nobody."""
-    made = log(30_000)
+    made = log(SHORT)
     folders = [tmp_path / name for name in ("one", "other")]
     env = {"BYTEWAX_STATE_URI": str(tmp_path / "snapshots"), "BYTEWAX_STATE_RETAIN_FOR": "0s"}
     jobs = [_brief(_job(folder, made, ATTACHED, {**ROCKSDB, **env})) for folder in folders]
@@ -205,10 +181,19 @@ def test_the_demo() -> None:
     assert "Equal:" in said
 
 
+def _survives(job: Job, log: Log, turns: Sequence[Turn], seed: int) -> list[Execution]:
+    """Kill all turns but the last, which hurries, and see that the outputs are those of an undisturbed run."""
+    *killed, last = turns
+    executions = survive(job, [*killed, replace(last, env={**last.env, **HURRY})], seed)
+    assert [execution.killed for execution in executions] == [True] * len(killed) + [False]
+    assert differences(log.expected, job.folder / "out", OUTPUTS) == []
+    return executions
+
+
 def _job(
     folder: Path, log: Log, module: str, env: Mapping[str, str] = MappingProxyType({}), snapshot_seconds: int = 0
 ) -> Job:
-    """Describe a run that has about a hundred epochs, of 40 ms or more, to be killed in."""
+    """Describe a run that has about a hundred epochs, of 20 ms or more, to be killed in."""
     return Job(
         flow=EXAMPLES / "access_log.py",
         folder=folder,
