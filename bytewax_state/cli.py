@@ -53,7 +53,7 @@ MIN_AGE = "1h"
 
 
 @dataclass(frozen=True, slots=True)
-class World:
+class Clock:
     """What a command takes from outside, besides its options."""
 
     now: Callable[[], datetime]
@@ -72,13 +72,13 @@ class _Commands(TyperGroup):
         try:
             return super().invoke(ctx)
         except BytewaxStateError as ex:
-            _tell(error_text(ex))
+            _say(error_text(ex))
             raise typer.Exit(ex.exit_code) from ex
         except BrokenPipeError as ex:
             # Who reads has seen enough, as `head` does.
             raise typer.Exit from ex
         except OSError as ex:
-            _tell(f"{StorageError.kind}: {one_line(str(ex))}")
+            _say(f"{StorageError.kind}: {one_line(str(ex))}")
             raise typer.Exit(StorageError.exit_code) from ex
         except KeyboardInterrupt as ex:
             raise typer.Exit(INTERRUPTED) from ex
@@ -158,7 +158,7 @@ def commands(
 
     Start with `bytewax-state list`.
     """
-    ctx.obj = ctx.obj or World(utc_now, time.sleep)
+    ctx.obj = ctx.obj or Clock(utc_now, time.sleep)
 
 
 @app.command("list")
@@ -182,14 +182,13 @@ def list_(
         bytewax-state list --step my_flow.count --versions
         bytewax-state list --uri /data/snapshots --json
     """
-    world: World = ctx.obj
-    now = world.now()
+    now = ctx.obj.now()
     with _opened(uri, "reading manifests") as survey:
         there = survey.steps(flow if step is None else step.partition(".")[0])
         looks = [survey.catalog.step(prefix) for prefix in there if is_chosen(prefix, flow, step)]
     steps = [one for one in looks if one.stores]
     if not steps and not survey.closed:
-        _tell(f"no snapshots {'' if flow is step is None else 'of that flow or step '}in {survey.url}")
+        _say(f"no snapshots {'' if flow is step is None else 'of that flow or step '}in {survey.url}")
     if as_json:
         _print(json_line(version_object(manifest)) for one in steps for manifest in one.manifests())
         _print(json_line(unreadable_object(name, why)) for one in steps for name, why in one.unreadable.items())
@@ -222,7 +221,7 @@ def show(
         bytewax-state show 20261124T081500123456Z-w000-ab12cd34@17
         bytewax-state show 20261124T081500123456Z-w000-ab12cd34 --json
     """
-    world: World = ctx.obj
+    clock: Clock = ctx.obj
     with _opened(uri, "looking for it") as survey:
         name = survey.find(version)
         try:
@@ -230,7 +229,7 @@ def show(
         except FileNotFoundError:
             msg = f"{survey.url} has no {name}; `bytewax-state list --versions` says what is there"
             raise UsageError(msg) from None
-    _print([json_line(manifest_object(manifest)) if as_json else manifest_text(manifest, world.now())])
+    _print([json_line(manifest_object(manifest)) if as_json else manifest_text(manifest, clock.now())])
 
 
 @app.command()
@@ -261,11 +260,11 @@ def verify(
         bytewax-state verify
         bytewax-state verify --recovery recovery --deep
     """
-    world: World = ctx.obj
+    clock: Clock = ctx.obj
     age = _duration("--min-age", min_age)
     with _opened(uri, "checking") as survey:
         look = lambda: read_roots(recovery, survey.keys) if recovery else Roots()  # noqa: E731
-        report = check(survey, look, deep, age, world.now)
+        report = check(survey, look, deep, age, clock.now)
     _print(json_line(asdict(finding)) if as_json else finding_text(finding) for finding in report.findings)
     if not as_json:
         _print([report_sums(report, deep)])
@@ -309,14 +308,14 @@ def gc(
         bytewax-state gc --recovery recovery
         bytewax-state gc --recovery recovery --delete
     """
-    world: World = ctx.obj
+    clock: Clock = ctx.obj
     age, pause = _duration("--min-age", min_age), _duration("--grace", grace)
     with _opened(uri, "looking for garbage") as survey:
-        todo = garbage.plan(survey, recovery, flow, age, world.now)
+        todo = garbage.plan(survey, recovery, flow, age, clock.now)
         survey.progress.close()
         if not as_json:
             _print(map(garbage_text, todo))
-        done = _delete(survey, todo, pause, world.sleep) if delete else todo
+        done = _delete(survey, todo, pause, clock.sleep) if delete else todo
     if as_json:
         _print(json_line(line) for one in done for line in garbage_objects(one, delete))
     else:
@@ -355,7 +354,7 @@ def _opened(uri: str | None, doing: str) -> Iterator[Survey]:
         survey.close()
         bar.close()
         for name, why in sorted(survey.closed.items()):
-            _tell(f"{name} was left out, as it cannot be read, and may be somebody else's: {one_line(str(why))}")
+            _say(f"{name} was left out, as it cannot be read, and may be somebody else's: {one_line(str(why))}")
 
 
 def _end(survey: Survey, is_wrong: bool, is_something: bool) -> None:
@@ -381,7 +380,7 @@ def _delete(
     try:
         return garbage.delete(survey.catalog, todo, lambda: wait(grace, sleep))
     except KeyboardInterrupt:
-        _tell(
+        _say(
             f"interrupted: of {manifests} manifests some or all are deleted, and their files are still there; a later "
             "gc finds these with --min-age 0s, when nothing runs"
         )
@@ -393,7 +392,7 @@ def _print(lines: Iterable[str]) -> None:
         typer.echo(line)
 
 
-def _tell(text: str) -> None:
+def _say(text: str) -> None:
     typer.echo(f"bytewax-state: {text}", err=True)
 
 

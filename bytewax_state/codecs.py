@@ -18,7 +18,7 @@ from zoneinfo import ZoneInfo, ZoneInfoNotFoundError
 import msgpack
 
 from bytewax_state.errors import BytewaxStateError, ConfigError, IncompatibleError, SnapshotCorruptError, UsageError
-from bytewax_state.shapes import gone, stored_shape
+from bytewax_state.shapes import missing_class, stored_shape
 
 MSGPACK = 1
 """Tag of the msgpack codec."""
@@ -158,7 +158,7 @@ class _Unpickler(pickle.Unpickler):
         try:
             return super().find_class(module, name)
         except (ImportError, AttributeError) as ex:
-            raise gone(module, name) from ex
+            raise missing_class(module, name) from ex
 
 
 def _unpickled(data: bytes) -> Any:
@@ -192,7 +192,7 @@ class _Mark:
         self.build = build
 
 
-def _lift(parts: list[Any]) -> Any:
+def _rebuild_list(parts: list[Any]) -> Any:
     """Make what a list stands for. Its parts were made before it."""
     if parts:
         head = parts[0]
@@ -201,16 +201,16 @@ def _lift(parts: list[Any]) -> Any:
     return parts
 
 
-def _lift_extension(code: int, data: bytes) -> Any:
+def _rebuild_extension(code: int, data: bytes) -> Any:
     mark = _MARKS.get(code)
     if mark is not None:
         return mark
     if code >= 0:
         return msgpack.ExtType(code, data)
-    return _LIFT[code](data)
+    return _REBUILD[code](data)
 
 
-def _lift_utc(data: bytes) -> datetime:
+def _rebuild_utc(data: bytes) -> datetime:
     year, month, day, hour, minute, second, microsecond = _DATETIME_FORMAT.unpack(data)
     return datetime(year, month, day, hour, minute, second, microsecond, timezone.utc)
 
@@ -224,7 +224,7 @@ _MARKS = {
     _DATACLASS: _Mark(lambda parts: stored_shape(parts[1]).build(parts[2:])),
 }
 
-_LIFT: dict[int, Callable[[bytes], Any]] = {
+_REBUILD: dict[int, Callable[[bytes], Any]] = {
     _BIG_INT: lambda data: int.from_bytes(data, "big", signed=True),
     _DECIMAL: lambda data: Decimal(data.decode()),
     _UUID: lambda data: UUID(bytes=data),
@@ -232,7 +232,7 @@ _LIFT: dict[int, Callable[[bytes], Any]] = {
     _TIMEDELTA: lambda data: timedelta(*_TIMEDELTA_FORMAT.unpack(data)),
     _PICKLED: _unpickled,
     _NAIVE_DATETIME: lambda data: datetime(*_DATETIME_FORMAT.unpack(data)),
-    _UTC_DATETIME: _lift_utc,
+    _UTC_DATETIME: _rebuild_utc,
     _NAIVE_TIME: lambda data: time(*_TIME_FORMAT.unpack(data)),
     _OFFSET: lambda data: timezone(timedelta(*_TIMEDELTA_FORMAT.unpack(data))),
     _ZONE: lambda data: ZoneInfo(data.decode()),
@@ -240,8 +240,8 @@ _LIFT: dict[int, Callable[[bytes], Any]] = {
 
 _unpack: Callable[[bytes], Any] = partial(
     msgpack.unpackb,
-    ext_hook=_lift_extension,
-    list_hook=_lift,
+    ext_hook=_rebuild_extension,
+    list_hook=_rebuild_list,
     strict_map_key=False,
 )
 

@@ -14,20 +14,20 @@ from threading import Lock
 
 logger = logging.getLogger("bytewax_state")
 
-FIXED = 7
+FIXED_FILES = 7
 """Files that are open for as long as a table is: RocksDB's lock, log, manifest, write-ahead log and, twice, its folder;
 and the lock of the worker's folder."""
 
-LEAST = 10
+MIN_ROW_FILES = 10
 """How many files of rows a table keeps open at least, if it has so many: RocksDB does not go below."""
 
-MOST = 246
+MAX_ROW_FILES = 246
 """How many files of rows a table keeps open at most."""
 
-PART = 32
+TABLES_TO_COME = 32
 """A table gets one such part of what is left of the budget, so that the last one of many gets something too."""
 
-OTHERS = 1024
+OTHER_FILES = 1024
 """How many files are left to all else: at least as many, or half of the hard limit."""
 
 _UNLIMITED = 1 << 20
@@ -53,9 +53,9 @@ class OpenFiles:
         """
         with self._lock:
             soft, hard = limits()
-            self._others = self._others or min(max(soft, OTHERS), hard // 2)
+            self._others = self._others or min(max(soft, OTHER_FILES), hard // 2)
             left = hard - self._others - self.taken
-            rows = max(LEAST, min(MOST, left // PART - FIXED))
+            rows = max(MIN_ROW_FILES, min(MAX_ROW_FILES, left // TABLES_TO_COME - FIXED_FILES))
             self._count(1, rows)
             _raise(self._others + self.taken)
             tight = self.taken > hard * 3 // 4 and not self._warned
@@ -84,7 +84,7 @@ class OpenFiles:
 
     def _count(self, sign: int, rows: int) -> None:
         self.tables += sign
-        self.taken += sign * (rows + FIXED)
+        self.taken += sign * (rows + FIXED_FILES)
 
 
 BUDGET = OpenFiles()

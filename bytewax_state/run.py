@@ -80,10 +80,10 @@ def _run(args: dict[str, Any]) -> None:
         check(read(folder), flow.flow_id, stateful_steps(flow))
     attach_steps(flow, Settings() if folder is not None else Settings(uri=None))
     for workers in attached(flow):
-        settings = _judged(workers.step.id.step_id, workers.step.settings, folder, interval, backup)
+        settings = _settings_for_run(workers.step.id.step_id, workers.step.settings, folder, interval, backup)
         workers.step = replace(workers.step, settings=settings)
     addresses = args.pop("addresses")
-    with _ours_first(flow):
+    with _raising_our_error(flow):
         bytewax_run.cli_main(  # type: ignore[no-untyped-call]
             flow,
             **args,
@@ -137,7 +137,7 @@ def _import(import_str: str) -> Dataflow:
     return flow
 
 
-def _judged(
+def _settings_for_run(
     step_id: str, settings: Settings, folder: Path | None, interval: timedelta, backup: timedelta | None
 ) -> Settings:
     """Return the settings of a step as a run needs them, which has to keep every epoch that Bytewax may resume from.
@@ -175,7 +175,7 @@ def _keep_epochs(settings: Settings, interval: timedelta, backup: timedelta | No
 
 
 @contextmanager
-def _ours_first(flow: Dataflow) -> Iterator[None]:
+def _raising_our_error(flow: Dataflow) -> Iterator[None]:
     """Raise our own error where Bytewax hides it: a process of a cluster ends over a connection that broke."""
     try:
         yield
@@ -238,7 +238,7 @@ def _end(failure: BytewaxStateError) -> NoReturn:
         atexit._run_exitfuncs()
     finally:
         _flush_files()
-        _say(f"bytewax-state: {error_text(failure)}")
+        _print_last(f"bytewax-state: {error_text(failure)}")
         os._exit(failure.exit_code)
 
 
@@ -250,7 +250,7 @@ def _flush_files() -> None:
                 thing.flush()
 
 
-def _say(line: str) -> None:
+def _print_last(line: str) -> None:
     """Write to where standard error was at the start, whatever the flow has put in its place; it may be closed."""
     for stream in (sys.stdout, sys.stderr):
         with suppress(Exception):
@@ -259,12 +259,12 @@ def _say(line: str) -> None:
     if last is None:
         return
     with suppress(OSError, ValueError):  # there may be no descriptor left
-        last = _taken(last)
+        last = _taken_over(last)
     with suppress(OSError, ValueError):
         print(line, file=last, flush=True)
 
 
-def _taken(stream: TextIO) -> TextIO:
+def _taken_over(stream: TextIO) -> TextIO:
     """Take a stream from all others: threads of Bytewax's write to its descriptor when a connection breaks."""
     own = os.fdopen(os.dup(stream.fileno()), "w", encoding=stream.encoding, errors=stream.errors)
     os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

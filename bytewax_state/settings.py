@@ -43,17 +43,17 @@ _OF_LINK = re.compile(rf"_(?:NAME|ENV_.+|{_PORT})")
 of a linked container."""
 
 
-def _setting(default: Any, expected: str, **checks: Any) -> Any:
+def _setting(default: Any, expected: str, **constraints: Any) -> Any:
     """Declare a setting.
 
     :arg default: As a user would write it.
 
     :arg expected: What a value has to be, for the error of one that is not.
 
-    :arg checks: More of what pydantic's `Field` takes.
+    :arg constraints: More of what pydantic's `Field` takes.
 
     """
-    return Field(default, json_schema_extra={"expected": expected}, **checks)
+    return Field(default, json_schema_extra={"expected": expected}, **constraints)
 
 
 def _read_bytes(value: object) -> object:
@@ -86,7 +86,7 @@ def _read_duration(value: object) -> object:
     return value if isinstance(value, timedelta) else read_duration(str(value))
 
 
-class PlaceError(ValueError):
+class PathError(ValueError):
     """A path that cannot be made absolute. What it says is shown to the user."""
 
 
@@ -95,21 +95,21 @@ def absolute(path: str) -> Path:
 
     :arg path: May begin with `~`.
 
-    :raises PlaceError: If there is no such home directory, or no working directory.
+    :raises PathError: If there is no such home directory, or no working directory.
 
     """
     home = path.partition("/")[0]
     try:
         if home == "~" and os.environ.get("HOME") == "":
             msg = "HOME is empty"  # and `~/data` would be /data
-            raise PlaceError(msg)
+            raise PathError(msg)
         return Path(path).expanduser().absolute()
     except RuntimeError:
         msg = f"{home} has no home directory"
-        raise PlaceError(msg) from None
+        raise PathError(msg) from None
     except OSError as ex:
         msg = f"there is no working directory ({ex.strerror})"
-        raise PlaceError(msg) from None
+        raise PathError(msg) from None
 
 
 def _read_uri(value: object) -> object:
@@ -126,7 +126,7 @@ def _read_uri(value: object) -> object:
 def _read_dir(value: object) -> object:
     if isinstance(value, str) and "://" in value:
         msg = "that is a URL"
-        raise PlaceError(msg)
+        raise PathError(msg)
     return _read_folder(str(value)) if isinstance(value, (str, Path)) else value
 
 
@@ -186,7 +186,7 @@ class Settings(BaseSettings):
     """Bytes of RocksDB's block cache and memtables, together, in the whole process."""
 
     cache_entries: int = _setting(100_000, "a whole number, 0 or more", ge=0)
-    """How many live objects a RocksDB store (one step on one worker) keeps in memory."""
+    """How many live objects one step on one worker keeps in memory, with the backend `rocksdb`."""
 
     upload_threads: int = _setting(4, "a whole number, 1 or more", ge=1)
     """How many files a step on a worker uploads, or fetches, at once."""
@@ -265,12 +265,12 @@ def variables() -> tuple[str, ...]:
 
 def _check_names(environ: Mapping[str, str]) -> None:
     """Refuse a variable that looks like a setting and is none: a typo must not pass for the default."""
-    known, foreign = variables(), _foreign(environ)
+    known, others = variables(), _variables_of_services(environ)
     ours = sorted((name for name in environ if name.upper().startswith(PREFIX)), key=str.upper)
     wrong = [
         f"{name} is no setting; {_nearest(name.upper(), known)}"
         for name in ours
-        if name.upper() not in known and name not in foreign
+        if name.upper() not in known and name not in others
     ]
     wrong += [
         f"{one} and {other} are the same setting, with two values; unset one of them"
@@ -281,7 +281,7 @@ def _check_names(environ: Mapping[str, str]) -> None:
         raise ConfigError("; ".join(wrong))
 
 
-def _foreign(environ: Mapping[str, str]) -> set[str]:
+def _variables_of_services(environ: Mapping[str, str]) -> set[str]:
     """Name the variables that a Service or a linked container with a name like ours brings into the environment.
 
     A Service always brings `NAME_SERVICE_HOST`, a link `NAME_NAME`, which holds a path, and both of them `NAME_PORT`,
@@ -311,7 +311,7 @@ def _explain(error: ErrorDetails, values: Mapping[str, Any]) -> str:
     where = f"Settings({name}=...) ({variable})" if name in values else variable
     found = repr(given) if field.repr else "something else"
     why = error.get("ctx", {}).get("error")
-    reason = f", and {why}" if isinstance(why, PlaceError) else ""
+    reason = f", and {why}" if isinstance(why, PathError) else ""
     assert isinstance(field.json_schema_extra, dict)
     return f"{where} is {found}{reason}; expected {field.json_schema_extra['expected']}"
 

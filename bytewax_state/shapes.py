@@ -112,20 +112,20 @@ def _study(kind: type) -> Shape | None:
         module=module,
         find=attrgetter(qualname),
     )
-    plain = shape.is_current() and not _says_how(kind) and _keeps_fields(shape)
+    plain = shape.is_current() and not _customises_pickling(kind) and _keeps_fields(shape)
     return shape if plain else None
 
 
-_SAME = ("__new__", "__reduce__", "__reduce_ex__", "__getattribute__")
-_NONE = ("__getnewargs__", "__getnewargs_ex__", "__getattr__")
+_INHERITED = ("__new__", "__reduce__", "__reduce_ex__", "__getattribute__")
+_ABSENT = ("__getnewargs__", "__getnewargs_ex__", "__getattr__")
 
 
-def _says_how(kind: type) -> bool:
+def _customises_pickling(kind: type) -> bool:
     """Tell whether a class has a say in how it is pickled, made, or read."""
     return (
         kind in copyreg.dispatch_table
-        or any(getattr(kind, name) is not getattr(object, name) for name in _SAME)
-        or any(hasattr(kind, name) for name in _NONE)
+        or any(getattr(kind, name) is not getattr(object, name) for name in _INHERITED)
+        or any(hasattr(kind, name) for name in _ABSENT)
         or not _is_generated(kind, "getstate")
         or not _is_generated(kind, "setstate")
     )
@@ -160,7 +160,7 @@ def _find(name: str) -> StoredShape:
     try:
         kind = attrgetter(qualname)(import_module(module))
     except (ImportError, AttributeError) as ex:
-        raise gone(module, qualname) from ex
+        raise missing_class(module, qualname) from ex
     shape = shape_of(kind) if isinstance(kind, type) else None
     if shape is None:
         msg = f"a stored value needs {module}.{qualname} as the plain dataclass that it was; it is {kind!r} now"
@@ -188,7 +188,7 @@ def _default(field: dataclasses.Field[Any]) -> Callable[[], Any]:
     return (lambda: field.default) if factory is MISSING else factory
 
 
-def gone(module: str, qualname: str) -> IncompatibleError:
+def missing_class(module: str, qualname: str) -> IncompatibleError:
     """Make the error for a class that a stored value needs and that is not there.
 
     :arg module: Its module.

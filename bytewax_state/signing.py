@@ -17,8 +17,8 @@ DIGEST = hashlib.sha256().digest_size
 NONE = "none"
 """In place of a key: what is not signed is accepted too."""
 
-_SHORTEST = 16
-_LEAST = 8
+_MIN_KEY = 16
+_MIN_DIGEST = 8
 
 
 class Keys:
@@ -44,7 +44,7 @@ class Keys:
         return self._keys[0] is not None
 
     @property
-    def lax(self) -> bool:
+    def accepts_unsigned(self) -> bool:
         """Whether what is not signed is accepted."""
         return None in self._keys
 
@@ -74,7 +74,7 @@ class Keys:
 
         """
         # Nothing at all would be the beginning of any digest.
-        long_enough = len(digest) >= _LEAST
+        long_enough = len(digest) >= _MIN_DIGEST
         return long_enough and any(hmac.compare_digest(_digest(key, data)[: len(digest)], digest) for key in self._keys)
 
 
@@ -93,7 +93,7 @@ def read_keys(text: str) -> Keys:
     """
     words = [word.strip() for word in text.split(",")]
     first, *others = words
-    if first == NONE or any(len(word) < _SHORTEST for word in (first, *(word for word in others if word != NONE))):
+    if first == NONE or any(len(word) < _MIN_KEY for word in (first, *(word for word in others if word != NONE))):
         msg = "no keys"
         raise ValueError(msg)
     return Keys(None if word == NONE else word.encode() for word in words)

@@ -13,7 +13,7 @@ from bytewax.testing import TestingSink, TestingSource, cluster_main
 from typer.testing import CliRunner
 
 from bytewax_state import Settings, attach
-from bytewax_state.cli import World, app
+from bytewax_state.cli import Clock, app
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import Manifest, name_of
 from bytewax_state.storage.uri import open_storage
@@ -103,7 +103,7 @@ class Shop:
     def cli(self, *arguments: object, code: int = 0, uri: bool = True) -> Any:
         """Run a command, two hours later, and expect an exit code."""
         line = [str(one) for one in (*arguments, *(("--uri", self.uri) if uri else ()))]
-        done = CliRunner().invoke(app, line, obj=World(self.now, self.sleep), catch_exceptions=False)
+        done = CliRunner().invoke(app, line, obj=Clock(self.now, self.sleep), catch_exceptions=False)
         assert done.exit_code == code, done.output
         assert "Traceback" not in done.output
         return done

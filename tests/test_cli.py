@@ -15,7 +15,7 @@ import pytest
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from bytewax_state.cli import World, app
+from bytewax_state.cli import Clock, app
 from bytewax_state.metrics import UPLOADED_BYTES
 from bytewax_state.signing import read_keys
 from bytewax_state.snapshot.catalog import Catalog
@@ -432,5 +432,5 @@ def test_what_the_pages_show_works(shop: Shop, monkeypatch: pytest.MonkeyPatch) 
         newest = max(shop.manifests(), key=lambda one: (one.version, one.store_id))
         words = re.sub(r"[0-9TZ]{20,}-w000-[0-9a-f]+(@\d+)?", f"{newest.store_id}@{newest.version}", line)
         words = words.replace("/data/snapshots", str(shop.uri)).split()
-        done = CliRunner().invoke(app, words, obj=World(shop.now, shop.sleep), catch_exceptions=False)
+        done = CliRunner().invoke(app, words, obj=Clock(shop.now, shop.sleep), catch_exceptions=False)
         assert done.exit_code == 0, (line, done.output)

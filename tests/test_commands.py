@@ -11,7 +11,7 @@ from typing import Any
 from typer.main import get_command
 from typer.testing import CliRunner
 
-from bytewax_state.cli import World, app
+from bytewax_state.cli import Clock, app
 from bytewax_state.run import _parser
 from bytewax_state.settings import variables
 from bytewax_state.storage.uri import _EXTRAS
@@ -155,7 +155,7 @@ def test_what_the_session_shows_is_what_is_printed(tmp_path: Path) -> None:
     for line, shown in session().items():
         words = re.sub(r"[0-9TZ]{20,}-w000-[0-9a-f]+@\d+", f"{newest.store_id}@{newest.version}", line)
         words = words.replace("access_log.sessions", "flow.s").replace("recovery recovery", f"recovery {shop.recovery}")
-        done = CliRunner().invoke(app, [*words.split(), "--uri", str(shop.uri)], obj=World(shop.now, shop.sleep))
+        done = CliRunner().invoke(app, [*words.split(), "--uri", str(shop.uri)], obj=Clock(shop.now, shop.sleep))
         printed = {shape(one) for one in done.stdout.splitlines()}
         assert [one for one in shown if one not in {"", "..."} and shape(one) not in printed] == [], (line, done.stdout)
 

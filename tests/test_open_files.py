@@ -13,7 +13,7 @@ from bytewax.recovery import init_db_dir
 from fsspec.implementations.local import LocalFileSystem
 
 from bytewax_state.errors import StorageError
-from bytewax_state.open_files import FIXED, LEAST, MOST, remedy
+from bytewax_state.open_files import FIXED_FILES, MAX_ROW_FILES, MIN_ROW_FILES, remedy
 from bytewax_state.storage.uri import open_storage
 
 
@@ -94,7 +94,11 @@ print(len(rows), len(ours) - len(rows), *resource.getrlimit(resource.RLIMIT_NOFI
 @pytest.mark.skipif(not Path("/proc/self/fd").exists(), reason="this system does not list open files")
 @pytest.mark.parametrize(
     ("soft", "hard", "rows", "raised"),
-    [(64, 256, LEAST, 128 + LEAST + FIXED), (512, 1 << 14, 40, 1024 + MOST + FIXED), (8000, 8000, 40, 8000)],
+    [
+        (64, 256, MIN_ROW_FILES, 128 + MIN_ROW_FILES + FIXED_FILES),
+        (512, 1 << 14, 40, 1024 + MAX_ROW_FILES + FIXED_FILES),
+        (8000, 8000, 40, 8000),
+    ],
 )
 def test_a_table_opens_no_more_files_than_its_share(
     soft: int, hard: int, rows: int, raised: int, tmp_path: Path
@@ -102,7 +106,7 @@ def test_a_table_opens_no_more_files_than_its_share(
     """As many as the process has room for, though reads need all of them; the soft limit follows, upwards only."""
     done = limited(soft, hard, TABLE, tmp_path / "table")
     found = [int(number) for number in done.stdout.split()]
-    assert found == [rows, FIXED - 1, raised, hard], done.stderr
+    assert found == [rows, FIXED_FILES - 1, raised, hard], done.stderr
 
 
 PLACES = """

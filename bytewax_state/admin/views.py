@@ -26,7 +26,7 @@ from bytewax_state.snapshot.catalog import StepListing, StoreListing
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM, Manifest
 
-SOON = 1.0
+BAR_DELAY = 1.0
 """Seconds after which a bar is worth its space."""
 
 _WIDE = 1000
@@ -321,7 +321,7 @@ class Bar:
             self._bar = None
 
     def _show(self) -> None:
-        if not self._shown or self._clock() - self._began < SOON:
+        if not self._shown or self._clock() - self._began < BAR_DELAY:
             return
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())

@@ -148,7 +148,7 @@ def _warn_of_unclaimed(flow: Dataflow) -> None:
 def _warn_of_pickle(settings: Settings) -> None:
     """Warn, once for a URI, where somebody else may write what is unpickled here. Either codec may fall back to it."""
     url = None if settings.uri is None else shared_url(settings.uri, settings.storage_options)
-    if url is None or not keys_of(settings).lax or url in _warned:
+    if url is None or not keys_of(settings).accepts_unsigned or url in _warned:
         return
     _warned.add(url)
     logger.warning(

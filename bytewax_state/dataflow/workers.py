@@ -10,7 +10,7 @@ from pathlib import Path
 
 from bytewax_state.dataflow.execution import Execution, Step
 from bytewax_state.snapshot.layout import StepId
-from bytewax_state.snapshot.opening import tell_places
+from bytewax_state.snapshot.opening import log_places
 
 _newest: weakref.WeakValueDictionary[tuple[Path, StepId, int], Execution] = weakref.WeakValueDictionary()
 """The newest execution of each step and worker index in this process, by the local folder that it locks."""
@@ -50,7 +50,7 @@ class Workers:
         except BaseException as ex:
             worker.fail(ex)
             raise
-        tell_places(self.step.id.flow_id, self.step.settings)
+        log_places(self.step.id.flow_id, self.step.settings)
         _newest[place] = worker
         self._begun[threading.get_ident()] = worker
 

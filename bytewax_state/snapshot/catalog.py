@@ -18,7 +18,7 @@ from bytewax_state.storage.storage import Storage
 
 __all__ = ["Catalog", "StepListing", "StoreListing"]
 
-LOOKS = 5
+MAX_LOOKS = 5
 """How often a step is looked at until no manifest is deleted between a list and the read."""
 
 
@@ -192,7 +192,7 @@ class Catalog:
         :raises StorageError: If the storage cannot be listed or read.
 
         """
-        for _ in range(LOOKS):
+        for _ in range(MAX_LOOKS):
             step = self._look_below(prefix, brief)
             if not step.vanished:
                 break

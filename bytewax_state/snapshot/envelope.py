@@ -32,10 +32,10 @@ MAGIC = b"BWSTATE1"
 FORMAT = 2
 """The newest format of a manifest; every one that was ever released is read."""
 
-MOST_BYTES = 64 << 20
+MAX_BODY_BYTES = 64 << 20
 """How long a body may be. One of 64 MiB names hundreds of thousands of files, so some 10 TB on one worker."""
 
-MOST_PARTS = 1_000_000
+MAX_VALUES = 1_000_000
 """How many values the lists and maps of a body may hold together; each may take a hundred times its byte in memory."""
 
 ADVICE = "bring back a sound copy, or resume from an older copy of the recovery directory"
@@ -116,7 +116,7 @@ def unpack(number: int, body: bytes) -> object:
 
     """
     packed = body if number == 1 else _decompress(body)
-    most, take = MOST_PARTS, _Room(MOST_PARTS).take
+    most, take = MAX_VALUES, _ValueLimit(MAX_VALUES).take
     limits = {"max_array_len": most, "max_map_len": most, "list_hook": take, "object_hook": take}
     try:
         value: object = msgpack.unpackb(packed, strict_map_key=False, **limits)
@@ -129,12 +129,12 @@ def unpack(number: int, body: bytes) -> object:
 def _decompress(body: bytes) -> bytes:
     stream = zlib.decompressobj()
     try:
-        packed = stream.decompress(body, MOST_BYTES)
+        packed = stream.decompress(body, MAX_BODY_BYTES)
     except zlib.error as ex:
         msg = f"its body cannot be read: {ex}"
         raise ValueError(msg) from ex
-    if not stream.eof and len(packed) == MOST_BYTES:
-        msg = f"its body is longer than {MOST_BYTES} bytes"
+    if not stream.eof and len(packed) == MAX_BODY_BYTES:
+        msg = f"its body is longer than {MAX_BODY_BYTES} bytes"
         raise ValueError(msg)
     if not stream.eof or stream.unused_data:
         msg = "its body cannot be read: it is cut, or something follows it"
@@ -142,7 +142,7 @@ def _decompress(body: bytes) -> bytes:
     return packed
 
 
-class _Room:
+class _ValueLimit:
     """How many more values fit."""
 
     __slots__ = ("_left",)
@@ -154,6 +154,6 @@ class _Room:
         """Take room for a list or a map."""
         self._left -= 1 + len(part)
         if self._left < 0:
-            msg = f"there are more than {MOST_PARTS} values in it"
+            msg = f"there are more than {MAX_VALUES} values in it"
             raise ValueError(msg)
         return part

@@ -44,7 +44,7 @@ __all__ = [
     "store_worker",
 ]
 
-LONGEST = 200
+MAX_COMPONENT = 200
 """Most bytes of a component: file systems take 255, and a lock or a temporary file may want a few more."""
 
 _DIGEST = 32
@@ -178,9 +178,9 @@ def component(name: str) -> str:
     text = quote(name, safe="", errors="surrogatepass")
     if text.startswith("."):
         text = f"%2E{text[1:]}"
-    if len(text) > LONGEST:
+    if len(text) > MAX_COMPONENT:
         digest = hashlib.sha256(name.encode("utf-8", "surrogatepass")).hexdigest()[:_DIGEST]
-        return f"{text[: LONGEST - _DIGEST - 1]}={digest}"
+        return f"{text[: MAX_COMPONENT - _DIGEST - 1]}={digest}"
     return text or "="
 
 

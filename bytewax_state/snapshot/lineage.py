@@ -26,7 +26,7 @@ class Lineage:
     elders: frozenset[str] = frozenset()
     """The ancestors of the parents. There was something of the parents to restore from, which shows that these had
     committed, so that nobody needs the elders any more."""
-    outlived_at: datetime | None = None
+    parents_committed_at: datetime | None = None
     """When that had happened, at the latest."""
 
 
@@ -40,8 +40,8 @@ def descend(parents: Sequence[Manifest], at: datetime) -> Lineage:
     elders = {ancestor for parent in parents for ancestor in parent.ancestors} - known
     # The second version of a store proves that its first one was committed by then. When the first one was committed,
     # nobody noted, so of a parent with one version it is only known that it is committed now.
-    outlived_at = max(parent.created_at if parent.version > 1 else at for parent in parents)
-    return Lineage(tuple(sorted(known | elders)), frozenset(elders), outlived_at)
+    parents_committed_at = max(parent.created_at if parent.version > 1 else at for parent in parents)
+    return Lineage(tuple(sorted(known | elders)), frozenset(elders), parents_committed_at)
 
 
 def successor(step: StepListing, own: Manifest, since: datetime) -> str | None:

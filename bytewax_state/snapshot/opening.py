@@ -33,7 +33,7 @@ from bytewax_state.store.table import Memory, Table
 
 logger = logging.getLogger("bytewax_state")
 
-_told: set[tuple[str, str | None, Path]] = set()
+_logged: set[tuple[str, str | None, Path]] = set()
 
 OpenStorage: TypeAlias = Callable[[Settings], Storage]
 """Opens the storage that settings name."""
@@ -162,16 +162,16 @@ def check_free(settings: Settings, step: StepId, worker_index: int) -> None:
         workspace.check_free(settings.dir, step, worker_index)
 
 
-def tell_places(flow_id: str, settings: Settings) -> None:
+def log_places(flow_id: str, settings: Settings) -> None:
     """Log, once, where an execution writes: the first of its steps and workers speaks for all that write there.
 
     :arg settings: Of the step.
 
     """
     places = flow_id, settings.uri, settings.dir
-    if not _needs_folder(settings) or places in _told:
+    if not _needs_folder(settings) or places in _logged:
         return
-    _told.add(places)
+    _logged.add(places)
     shown = "none" if settings.uri is None else shared_url(settings.uri, settings.storage_options) or settings.uri
     logger.info("started flow=%s snapshots=%s dir=%s", flow_id, shown, settings.dir)
 

@@ -29,7 +29,7 @@ from bytewax_state.snapshot.manifest import FileEntry, Manifest, name_of
 from bytewax_state.snapshot.origin import Origin
 from bytewax_state.snapshot.publish import claim
 from bytewax_state.snapshot.ref import Ref
-from bytewax_state.snapshot.sources import Source, elsewhere, find
+from bytewax_state.snapshot.sources import Source, alternatives, find
 from bytewax_state.storage.local import hash_file, local_disk
 from bytewax_state.storage.storage import Storage
 from bytewax_state.store.rowkeys import group_range
@@ -109,11 +109,11 @@ def restore(
         table = Table.open(live, memory, create=False)
         try:
             _clip(table, base)
-            _tell(base, done, time.perf_counter() - began)
+            _report(base, done, time.perf_counter() - began)
             for number, source in enumerate(others):
                 began = time.perf_counter()
                 done = _ingest(catalog, root, source, live.parent / f"from-{number}", table, memory, threads)
-                _tell(source, done, time.perf_counter() - began)
+                _report(source, done, time.perf_counter() - began)
             return Restored(
                 table, {entry.local: entry for entry in base.manifest.files}, _rows(sources), origin, lineage
             )
@@ -189,7 +189,7 @@ def _obtain(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry
         msg = (
             f"{storage.url}/{name} is gone, which version {manifest.version} of store {manifest.store_id!r} of step "
             f"{manifest.step_id!r} needs; bring it back{_copy(frozen / entry.local, entry)}, or resume from an older "
-            f"copy of the recovery directory{elsewhere(catalog, manifest.store, entry.path)}"
+            f"copy of the recovery directory{alternatives(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotMissingError(msg) from ex
     if size != entry.size or digest != entry.sha256:
@@ -197,7 +197,7 @@ def _obtain(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry
         msg = (
             f"{storage.url}/{name} is damaged: found {size} bytes with SHA-256 {digest}, expected {entry.size} bytes "
             f"with {entry.sha256}; bring back a sound copy{_copy(frozen / entry.local, entry)}, or resume from an "
-            f"older copy of the recovery directory{elsewhere(catalog, manifest.store, entry.path)}"
+            f"older copy of the recovery directory{alternatives(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotCorruptError(msg)
     return Fetched(fetched_bytes=size)
@@ -257,7 +257,7 @@ def _ingest(
     return done
 
 
-def _tell(source: Source, done: Fetched, seconds: float) -> None:
+def _report(source: Source, done: Fetched, seconds: float) -> None:
     manifest = source.manifest
     metrics.restored(manifest.step_id, len(source.groups), done.linked_bytes, done.fetched_bytes)
     logger.info(

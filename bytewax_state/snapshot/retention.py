@@ -167,7 +167,7 @@ class Collector:
         self._settled: frozenset[str] = frozenset()  # stores that rounds have dealt with
         self._round: _Round | None = None
         self._not_before: datetime | None = None
-        self._told: str | None = None
+        self._last_warning: str | None = None
 
     def note_freeze(self, version: int, now: datetime) -> None:
         """Note that a version was frozen, which proves that the one before it is committed.
@@ -239,7 +239,7 @@ class Collector:
         """Name the ancestors of which everything may go that nobody inherited."""
         if self._passed(self._committed_at, now):
             return frozenset(own.ancestors)
-        outlived = self._passed(self._lineage.outlived_at, now)
+        outlived = self._passed(self._lineage.parents_committed_at, now)
         return self._lineage.elders.intersection(own.ancestors) if outlived else frozenset()
 
     def _passed(self, since: datetime | None, now: datetime) -> bool:
@@ -266,8 +266,8 @@ class Collector:
     def _stop(self, why: str, now: datetime) -> None:
         self._round = None
         self._not_before = now + self._policy.grace
-        if why != self._told:
-            self._told = why
+        if why != self._last_warning:
+            self._last_warning = why
             logger.warning("%s", why)
 
 

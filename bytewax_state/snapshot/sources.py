@@ -106,7 +106,7 @@ def _serve(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iterator[
                 logger.warning("%s; all that is needed is in other versions too", unread)
             return
     if unread is not None:
-        msg = f"{unread}{elsewhere(catalog, store, '')}"
+        msg = f"{unread}{alternatives(catalog, store, '')}"
         raise type(unread)(msg) from unread
     raise _missing(catalog, store, left[0], seen)
 
@@ -125,7 +125,7 @@ def _candidates(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iter
         yield version, lambda served: True
 
 
-def elsewhere(catalog: Catalog, store: StoreId, path: str) -> str:
+def alternatives(catalog: Catalog, store: StoreId, path: str) -> str:
     """Say which versions of a store could serve an earlier epoch, when a file of one of them, or a manifest, is bad.
 
     :arg catalog: Where they are.

@@ -25,7 +25,7 @@ GRACE = timedelta(minutes=1)
 """How long files stay after the last manifest that named them. It is longer than the staleness of any storage: the time
 for which a list may lack a new object, such as the claim of whoever is about to restore them."""
 
-TOGETHER = 32
+BATCH = 32
 """How many manifests are deleted at once, oldest first."""
 
 
@@ -51,7 +51,7 @@ class Sweep:
 
         """
         left = iter(self.manifests)
-        while some := list(islice(left, TOGETHER)):
+        while some := list(islice(left, BATCH)):
             storage.delete(some)
 
     def finish(self, storage: Storage, step: StepListing, kept: Collection[str] = ()) -> "Sweep":

@@ -14,10 +14,10 @@ from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.lock import FileLock
 from bytewax_state.storage.local import link, local_disk
 
-FROZEN = 2
+KEPT_IMAGES = 2
 """How many frozen images stay, for a fast restart."""
 
-NEED = (
+LINKS_NEEDED = (
     "a frozen image of a table consists of them; set BYTEWAX_STATE_DIR to a folder of a file system that has them, "
     "such as ext4, xfs, btrfs or tmpfs"
 )
@@ -66,7 +66,7 @@ class Workspace:
         probe = self.live.parent / "link"
         with local_disk(probe):
             probe.parent.mkdir(parents=True, exist_ok=True)
-            link(self._lock.path, probe, NEED)
+            link(self._lock.path, probe, LINKS_NEEDED)
             probe.unlink()
 
     def frozen(self, version: int) -> Path:
@@ -94,7 +94,7 @@ class Workspace:
 
         """
         with local_disk(self.root):
-            shutil.rmtree(self.frozen(version - FROZEN), ignore_errors=True)
+            shutil.rmtree(self.frozen(version - KEPT_IMAGES), ignore_errors=True)
             for other in self._others(self._index):
                 _remove(other)
             if version == 1:

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from bytewax_state.errors import StorageError
 from bytewax_state.storage.local import BLOCK, fetch
-from bytewax_state.storage.translation import check_name, conflict, failing, is_part
+from bytewax_state.storage.translation import check_name, conflict, is_part, translated
 
 __all__ = ["Bucket", "Memory"]
 
@@ -52,7 +52,7 @@ class Bucket:
     def put(self, name: str, data: bytes) -> None:
         """See `Storage.put`."""
         path = self._path(name)
-        with self._failing("write", name):
+        with self._translated("write", name):
             made = self._size(path) is None and _made(self._write, data, path)
             taken = not made and not _once_or_twice(lambda: bool(self._fs.cat_file(path) == data))
         if taken:
@@ -61,7 +61,7 @@ class Bucket:
     def put_file(self, local: Path, name: str) -> None:
         """See `Storage.put_file`."""
         path = self._path(name)
-        with self._failing("write", name):
+        with self._translated("write", name):
             size = local.stat().st_size
             made = self._size(path) is None and _made(self._upload, local, path)
             found = self._size(path)
@@ -74,25 +74,25 @@ class Bucket:
 
     def get(self, name: str) -> bytes:
         """See `Storage.get`."""
-        with self._failing("read", name, missing=True):
+        with self._translated("read", name, missing=True):
             data: bytes = self._fs.cat_file(self._path(name))
             return data
 
     def get_file(self, name: str, local: Path) -> str:
         """See `Storage.get_file`."""
-        with self._failing("read", name, missing=True):
+        with self._translated("read", name, missing=True):
             return fetch(self._blocks(name), local)
 
     def size(self, name: str) -> int | None:
         """See `Storage.size`."""
         path = self._path(name)
-        with self._failing("look at", name):
+        with self._translated("look at", name):
             return self._size(path)
 
     def folders(self, prefix: str) -> list[str]:
         """See `Storage.folders`."""
         above = self._folder(prefix)
-        with suppress(FileNotFoundError), self._failing("list", prefix, missing=True):
+        with suppress(FileNotFoundError), self._translated("list", prefix, missing=True):
             found = {entry["name"].rstrip("/") for entry in self._fs.ls(above, detail=True) if _is_folder(entry)}
             # Some drivers list the folder itself too, where an object marks it.
             names = {name.rpartition("/")[2] for name in found if name != above}
@@ -102,7 +102,7 @@ class Bucket:
     def list(self, prefix: str) -> list[str]:
         """See `Storage.list`."""
         above = len(self._root) + 1
-        with suppress(FileNotFoundError), self._failing("list", prefix, missing=True):
+        with suppress(FileNotFoundError), self._translated("list", prefix, missing=True):
             return sorted(found[above:] for found in self._fs.find(self._folder(prefix)))
         return []
 
@@ -112,7 +112,7 @@ class Bucket:
             list(pool.map(self._delete, names))
 
     def _delete(self, name: str) -> None:
-        with suppress(FileNotFoundError), self._failing("delete", name, missing=True):
+        with suppress(FileNotFoundError), self._translated("delete", name, missing=True):
             self._fs.rm_file(self._path(name))
 
     def _size(self, path: str) -> int | None:
@@ -151,8 +151,8 @@ class Bucket:
         check_name(name, self.url)
         return f"{self._root}/{name}"
 
-    def _failing(self, verb: str, name: str, *, missing: bool = False) -> AbstractContextManager[None]:
-        return failing(verb, f"{self.url}/{name}", self._hide, missing=missing)
+    def _translated(self, verb: str, name: str, *, missing: bool = False) -> AbstractContextManager[None]:
+        return translated(verb, f"{self.url}/{name}", self._hide, missing=missing)
 
 
 class Memory(Bucket):

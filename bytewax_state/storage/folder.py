@@ -17,18 +17,18 @@ import tenacity
 
 from bytewax_state.errors import StorageError
 from bytewax_state.storage.local import BLOCK, fetch, link
-from bytewax_state.storage.translation import TEMPORARY, check_name, conflict, failing, is_part
+from bytewax_state.storage.translation import TEMPORARY, check_name, conflict, is_part, translated
 
 __all__ = ["Folder"]
 
 ABANDONED = 3600
 """After how many seconds without a write a temporary file is one that a killed process left."""
 
-TRIES = 10
+MAX_TRIES = 10
 """How often a folder is made until a file can be made in it."""
 
 
-NEED = (
+LINKS_NEEDED = (
     "an object needs one to appear all at once; set BYTEWAX_STATE_URI to a folder of a file system that has them, such "
     "as ext4, xfs, btrfs or NFS, or to the URL of an object store"
 )
@@ -55,7 +55,7 @@ class Folder:
     def put(self, name: str, data: bytes) -> None:
         """See `Storage.put`."""
         path = self._path(name)
-        with self._failing("write", name):
+        with self._translated("write", name):
             with _temporary(path.parent) as (temporary, file):
                 file.write(data)
                 made = _link(temporary, file, path)
@@ -67,7 +67,7 @@ class Folder:
     def put_file(self, local: Path, name: str) -> None:
         """See `Storage.put_file`."""
         path = self._path(name)
-        with self._failing("write", name):
+        with self._translated("write", name):
             with local.open("rb") as source, _temporary(path.parent) as (temporary, file):
                 # Not linked: what happens to the file must not happen to the object.
                 for block in iter(lambda: source.read(BLOCK), b""):
@@ -80,18 +80,18 @@ class Folder:
 
     def get(self, name: str) -> bytes:
         """See `Storage.get`."""
-        with self._failing("read", name, missing=True):
+        with self._translated("read", name, missing=True):
             return self._path(name).read_bytes()
 
     def get_file(self, name: str, local: Path) -> str:
         """See `Storage.get_file`."""
-        with self._failing("read", name, missing=True), self._path(name).open("rb") as source:
+        with self._translated("read", name, missing=True), self._path(name).open("rb") as source:
             return fetch(iter(lambda: source.read(BLOCK), b""), local)
 
     def size(self, name: str) -> int | None:
         """See `Storage.size`."""
         try:
-            with self._failing("look at", name, missing=True):
+            with self._translated("look at", name, missing=True):
                 found = self._path(name).stat()
         except FileNotFoundError:
             return None
@@ -99,13 +99,13 @@ class Folder:
 
     def folders(self, prefix: str) -> list[str]:
         """See `Storage.folders`."""
-        with self._failing("list", prefix), suppress(NotADirectoryError):
+        with self._translated("list", prefix), suppress(NotADirectoryError):
             return sorted(entry.name for entry in _entries(self._folder(prefix)) if _is_folder(entry))
         return []
 
     def list(self, prefix: str) -> list[str]:
         """See `Storage.list`."""
-        with self._failing("list", prefix):
+        with self._translated("list", prefix):
             return sorted(_below(self._folder(prefix), prefix))
 
     def delete(self, names: Iterable[str]) -> None:
@@ -113,7 +113,7 @@ class Folder:
         root = self._root.resolve()
         for name in names:
             path = self._path(name)
-            with self._failing("delete", name):
+            with self._translated("delete", name):
                 folder = path.parent.resolve()
                 if not folder.is_relative_to(root):
                     msg = (
@@ -131,8 +131,8 @@ class Folder:
         check_name(name, self.url)
         return self._root / name
 
-    def _failing(self, verb: str, name: str, *, missing: bool = False) -> AbstractContextManager[None]:
-        return failing(verb, f"{self.url}/{name}", str, missing=missing)
+    def _translated(self, verb: str, name: str, *, missing: bool = False) -> AbstractContextManager[None]:
+        return translated(verb, f"{self.url}/{name}", str, missing=missing)
 
 
 @contextmanager
@@ -148,7 +148,7 @@ def _temporary(folder: Path) -> Iterator[tuple[Path, BinaryIO]]:
 
 @tenacity.retry(
     retry=tenacity.retry_if_exception_type((FileExistsError, FileNotFoundError)),
-    stop=tenacity.stop_after_attempt(TRIES),
+    stop=tenacity.stop_after_attempt(MAX_TRIES),
     reraise=True,
 )
 def _created(folder: Path) -> tuple[Path, BinaryIO]:
@@ -167,7 +167,7 @@ def _link(temporary: Path, file: BinaryIO, path: Path) -> bool:
     file.flush()
     os.fsync(file.fileno())
     try:
-        link(temporary, path, NEED)
+        link(temporary, path, LINKS_NEEDED)
     except FileExistsError:
         return False
     return True

@@ -23,13 +23,13 @@ _ACCOUNTS = frozenset({"abfs", "abfss", "az"})
 
 _SECRET = re.compile(r"secret|pass|pwd|token|key|cred|connection_string|sas|auth|sig|cookie|jwt", re.IGNORECASE)
 
-_SHORT = 3
+_TOO_SHORT = 3
 """What has so few characters is no secret: it would be found in any text."""
 
-_BASE64 = 8
+_MIN_BASE64 = 8
 """Fewer characters of base64 would be found by chance."""
 
-_LAYERS = 4
+_ESCAPE_DEPTH = 4
 """How often a text may be escaped: as JSON, in a URL, which a URL holds, in a `repr`."""
 
 _ESCAPE = re.compile(
@@ -56,13 +56,16 @@ def hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], str
     :returns: Function; each secret becomes `***`, however it is spelled.
 
     """
-    found = {text.strip() for text in (*_of_uri(uri), *_of_options(options))}
-    secrets = sorted((text for text in found if len(text) > _SHORT), key=len, reverse=True)
-    forms = {_bare(form, [(0, 0)] * len(form))[0] for text in secrets for form in _forms(text)}
+    found = {text.strip() for text in (*_secrets_of_uri(uri), *_secrets_of_options(options))}
+    secrets = sorted((text for text in found if len(text) > _TOO_SHORT), key=len, reverse=True)
+    spellings = {_unescaped(one, [(0, 0)] * len(one))[0] for text in secrets for one in _spellings(text)}
 
     def hide(text: str) -> str:
-        data, spans = _bare(_utf8(text), [(at, at + 1) for at, char in enumerate(text) for _ in _utf8(char)])
-        text = _without(text, (span for form in forms if len(form) > _SHORT for span in _find(form, data, spans)))
+        data, spans = _unescaped(_utf8(text), [(at, at + 1) for at, char in enumerate(text) for _ in _utf8(char)])
+        text = _without(
+            text,
+            (span for spelling in spellings if len(spelling) > _TOO_SHORT for span in _find(spelling, data, spans)),
+        )
         for secret in secrets:  # what is around one may look like a part of an escape
             text = text.replace(secret, "***")
         return text
@@ -70,36 +73,36 @@ def hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], str
     return hide
 
 
-def _of_uri(uri: re.Match[str]) -> Iterator[str]:
+def _secrets_of_uri(uri: re.Match[str]) -> Iterator[str]:
     if uri["user"] and uri["scheme"].lower() not in _ACCOUNTS:
-        yield from _of_user(uri["user"])
+        yield from _secrets_of_user(uri["user"])
     if uri["query"]:
         yield uri["query"]
         yield from (value for _, value in parse_qsl(uri["query"][1:]))
 
 
-def _of_user(user: str) -> list[str]:
+def _secrets_of_user(user: str) -> list[str]:
     """Name what is secret in the `user:password` of a URL, as it is written there and as it is meant."""
     passwords = user.split(":")[1:]
     return [f"{user}@", *passwords, *map(unquote, passwords)]
 
 
-def _of_options(value: Any, named: bool = False) -> Iterator[str]:
+def _secrets_of_options(value: Any, named: bool = False) -> Iterator[str]:
     """Find what is secret in a driver's options: below a name that says so, and in front of the host of a URL."""
     if isinstance(value, Mapping):
         for name, inner in value.items():
-            yield from _of_options(inner, named or _SECRET.search(str(name)) is not None)
+            yield from _secrets_of_options(inner, named or _SECRET.search(str(name)) is not None)
     elif isinstance(value, (list, tuple)):
         for inner in value:
-            yield from _of_options(inner, named)
+            yield from _secrets_of_options(inner, named)
     elif named and value is not None:
-        yield from _of_secret(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
+        yield from _parts_of_secret(value.decode(errors="replace") if isinstance(value, bytes) else str(value))
     elif isinstance(value, str):
         url = URI.fullmatch(value)
-        yield from _of_user(url["user"]) if url and url["user"] else ()
+        yield from _secrets_of_user(url["user"]) if url and url["user"] else ()
 
 
-def _of_secret(text: str) -> Iterator[str]:
+def _parts_of_secret(text: str) -> Iterator[str]:
     """Name a secret, and what may be shown of it alone: of `Bearer …`, `AccountName=…;AccountKey=…`, `sv=…&sig=…`."""
     yield text
     yield text.partition(" ")[2]
@@ -108,7 +111,7 @@ def _of_secret(text: str) -> Iterator[str]:
             yield from (value, unquote(value))
 
 
-def _bare(data: bytes, spans: list[Span]) -> tuple[bytes, list[Span]]:
+def _unescaped(data: bytes, spans: list[Span]) -> tuple[bytes, list[Span]]:
     """Take the escapes out of a text, layer by layer: what is in a URL may have been JSON before.
 
     :arg data: The text, in UTF-8.
@@ -118,23 +121,23 @@ def _bare(data: bytes, spans: list[Span]) -> tuple[bytes, list[Span]]:
     :returns: The same of the text that is meant. A plus in a URL is a space.
 
     """
-    for _ in range(_LAYERS):
-        data, spans = _peeled(data, spans)
+    for _ in range(_ESCAPE_DEPTH):
+        data, spans = _unescaped_once(data, spans)
     return data.replace(b"+", b" "), spans
 
 
-def _peeled(data: bytes, spans: list[Span]) -> tuple[bytes, list[Span]]:
+def _unescaped_once(data: bytes, spans: list[Span]) -> tuple[bytes, list[Span]]:
     bare, where, last = bytearray(), list[Span](), 0
     for found in _ESCAPE.finditer(data):
         start, end = found.span()
-        meant = _meant(found)
+        meant = _unescape(found)
         bare += data[last:start] + meant
         where += spans[last:start] + [(spans[start][0], spans[end - 1][1])] * len(meant)
         last = end
     return bytes(bare) + data[last:], where + spans[last:]
 
 
-def _meant(escape: re.Match[bytes]) -> bytes:
+def _unescape(escape: re.Match[bytes]) -> bytes:
     """Tell the bytes that an escape stands for."""
     if escape["byte"]:
         return bytes.fromhex(escape["byte"].decode())
@@ -146,12 +149,12 @@ def _meant(escape: re.Match[bytes]) -> bytes:
     return _CONTROLS.get(escape["char"], escape["char"])
 
 
-def _find(form: bytes, data: bytes, spans: Sequence[Span]) -> Iterator[Span]:
+def _find(spelling: bytes, data: bytes, spans: Sequence[Span]) -> Iterator[Span]:
     """Find some bytes of a text: where they begin and end in it."""
-    start = data.find(form)
+    start = data.find(spelling)
     while start >= 0:
-        yield spans[start][0], spans[start + len(form) - 1][1]
-        start = data.find(form, start + 1)
+        yield spans[start][0], spans[start + len(spelling) - 1][1]
+        start = data.find(spelling, start + 1)
 
 
 def _without(text: str, spans: Iterable[Span]) -> str:
@@ -167,7 +170,7 @@ def _utf8(char: str) -> bytes:
     return char.encode(errors="surrogatepass")
 
 
-def _forms(secret: str) -> Iterator[bytes]:
+def _spellings(secret: str) -> Iterator[bytes]:
     """Name the bytes that a secret is found as: in UTF-8, in a `repr`, in JSON, or in base64."""
     plain = _utf8(secret)
     halves = plain.decode(errors="surrogatepass").encode("utf-16-be", "surrogatepass")
@@ -185,5 +188,5 @@ def _base64(data: bytes) -> Iterator[bytes]:
         for encode in (b64encode, urlsafe_b64encode):
             text = encode(padded)
             core = text[changed : len(text) - behind]
-            if len(core) >= _BASE64:
+            if len(core) >= _MIN_BASE64:
                 yield core

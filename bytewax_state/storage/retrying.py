@@ -43,7 +43,7 @@ class Retrying:
             stop=tenacity.stop_after_attempt(attempts),
             wait=wait,
             sleep=sleep,
-            before_sleep=_tell,
+            before_sleep=_log,
             reraise=True,
         )
 
@@ -80,7 +80,7 @@ class Retrying:
         self._again(self._storage.delete, tuple(names))
 
 
-def _tell(state: tenacity.RetryCallState) -> None:
+def _log(state: tenacity.RetryCallState) -> None:
     assert state.outcome is not None
     assert state.next_action is not None
     logger.warning("%s (trying again in %.0f s)", state.outcome.exception(), state.next_action.sleep)

@@ -18,9 +18,9 @@ __all__ = [
     "TransientError",
     "check_name",
     "conflict",
-    "failing",
     "is_part",
     "shown_cause",
+    "translated",
 ]
 
 
@@ -29,9 +29,9 @@ TEMPORARY = ".tmp-"
 
 _PART = re.compile(r"[A-Za-z0-9_~%=-][A-Za-z0-9_.~%=-]*")
 
-_FULL = frozenset({errno.ENOSPC, errno.EDQUOT})
+_NO_SPACE = frozenset({errno.ENOSPC, errno.EDQUOT})
 _DENIED = frozenset({errno.EACCES, errno.EPERM, errno.EROFS})
-_WRONG = frozenset(
+_PERMANENT = frozenset(
     {
         errno.ENOENT,
         errno.EEXIST,
@@ -45,11 +45,11 @@ _WRONG = frozenset(
         *(errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK),
     }
 )
-_HOPELESS = (
+_PERMANENT_ERRORS = (
     *(FileNotFoundError, PermissionError),
     *(ArithmeticError, AttributeError, ImportError, LookupError, NotImplementedError, TypeError, ValueError),
 )
-_HOPEFUL_STATUS = frozenset({408, 429})
+_TRANSIENT_STATUS = frozenset({408, 429})
 
 
 class TransientError(StorageError):
@@ -80,7 +80,7 @@ def check_name(name: str, url: str) -> None:
 
 
 @contextmanager
-def failing(verb: str, what: str, hide: Callable[[str], str], *, missing: bool) -> Iterator[None]:
+def translated(verb: str, what: str, hide: Callable[[str], str], *, missing: bool) -> Iterator[None]:
     """Turn what the disk or a driver raises into our errors.
 
     :arg verb: What is being done.
@@ -121,10 +121,10 @@ def shown_cause(ex: Exception, hide: Callable[[str], str]) -> Exception | None:
 
 
 def _is_transient(ex: Exception) -> bool:
-    if isinstance(ex, _HOPELESS) or (isinstance(ex, OSError) and ex.errno in _FULL | _DENIED | _WRONG):
+    if isinstance(ex, _PERMANENT_ERRORS) or (isinstance(ex, OSError) and ex.errno in _NO_SPACE | _DENIED | _PERMANENT):
         return False
     status = getattr(ex, "code", None) or getattr(ex, "status", None)
-    return not (isinstance(status, int) and 400 <= status < 500 and status not in _HOPEFUL_STATUS)
+    return not (isinstance(status, int) and 400 <= status < 500 and status not in _TRANSIENT_STATUS)
 
 
 def _advice(ex: Exception) -> str:
@@ -132,7 +132,7 @@ def _advice(ex: Exception) -> str:
     if remedy is not None:
         return remedy
     number = ex.errno if isinstance(ex, OSError) else None
-    if number in _FULL:
+    if number in _NO_SPACE:
         return "free some space there, or set BYTEWAX_STATE_URI to a place that has some"
     if number in _DENIED or isinstance(ex, PermissionError):
         return "let this user read and write there, or set BYTEWAX_STATE_URI to a place where it may"

@@ -11,7 +11,7 @@ from pathlib import Path
 from bytewax_state.snapshot.layout import parse_manifest_name
 from bytewax_state.snapshot.manifest import CLAIM
 from bytewax_state.storage.local import fetch
-from bytewax_state.storage.translation import check_name, conflict, failing
+from bytewax_state.storage.translation import check_name, conflict, translated
 
 
 class Objects:
@@ -43,7 +43,7 @@ class Objects:
             self._data[name] = data
 
     def put_file(self, local: Path, name: str) -> None:
-        with failing("read", str(local), str, missing=False):
+        with translated("read", str(local), str, missing=False):
             data = local.read_bytes()
         self.put(name, data)
 

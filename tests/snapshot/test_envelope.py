@@ -9,13 +9,13 @@ import pytest
 
 from bytewax_state.errors import SnapshotCorruptError
 from bytewax_state.signing import UNSIGNED
-from bytewax_state.snapshot.envelope import FORMAT, MAGIC, MOST_BYTES
+from bytewax_state.snapshot.envelope import FORMAT, MAGIC, MAX_BODY_BYTES
 from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.manifest import decode
 
 NAME = StoreId(StepId("flow", "flow.s"), "20261124T081500123456Z-w001-ab12cd34").manifest(7)
 MIB = 1 << 20
-AT_MOST = 3 * MOST_BYTES
+AT_MOST = 3 * MAX_BODY_BYTES
 """Bytes of memory: the body, the same while it grows, and as much for the values in it."""
 
 
@@ -31,7 +31,7 @@ BOMBS = {
     "lists of lists": [array(63), *([array(MIB - 5) + b"\x90" * (MIB - 5)] * 63)],
     "lists that are as long as they may be": [array(64), *([array(900_000) + b"\xc0" * 900_000] * 64)],
     "lists in lists": [b"\x91" * MIB] * 63,
-    "lists that claim to be long": [array(MOST_BYTES)] * 1_000,
+    "lists that claim to be long": [array(MAX_BODY_BYTES)] * 1_000,
 }
 
 

@@ -8,7 +8,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from bytewax_state.snapshot.layout import (
-    LONGEST,
+    MAX_COMPONENT,
     ManifestName,
     StepId,
     StoreId,
@@ -32,8 +32,8 @@ ids = st.text() | st.text("./%=~ \\", max_size=4) | st.text(min_size=60).map(lam
 @example("", "=")
 @example(".", "%2E")
 @example("a/b", "a%2Fb")
-@example("x" * (LONGEST + 1), "x" * (LONGEST + 2))
-@example(component("x" * (LONGEST + 1)), "x" * (LONGEST + 1))
+@example("x" * (MAX_COMPONENT + 1), "x" * (MAX_COMPONENT + 2))
+@example(component("x" * (MAX_COMPONENT + 1)), "x" * (MAX_COMPONENT + 1))
 @example("\ud800", "\ufffd")
 def test_different_ids_have_different_names(one: str, other: str) -> None:
     """Or two flows would share a folder."""
@@ -54,7 +54,7 @@ def test_a_name_is_one_visible_part_of_a_path(name: str) -> None:
     assert not part.startswith(".")
     assert part.isascii()
     assert part.isprintable()
-    assert 0 < len(part) <= LONGEST
+    assert 0 < len(part) <= MAX_COMPONENT
 
 
 @pytest.mark.parametrize("name", ["flow", "flow.sum.stateful_batch", "my-flow_2~x"])

@@ -93,7 +93,7 @@ class Run:
         self.catalog = Catalog(self.storage)
         self.now = NOW
         own = StoreId(StepId("flow", "flow.s"), store("d"))
-        lineage = Lineage(elders=frozenset(map(store, elders)), outlived_at=NOW - HOUR)
+        lineage = Lineage(elders=frozenset(map(store, elders)), parents_committed_at=NOW - HOUR)
         self.collector = Collector(self.catalog, own, policy, lambda: self.now, lineage)
         self.version = 0
 

@@ -7,7 +7,7 @@ import pytest
 from bytewax_state.errors import SnapshotCorruptError, StorageError
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import name_of
-from bytewax_state.snapshot.sweep import TOGETHER, Sweep
+from bytewax_state.snapshot.sweep import BATCH, Sweep
 from bytewax_state.storage.uri import open_storage
 from tests.faults import Fault, FaultyStorage
 from tests.snapshot.listings import PREFIX, manifest, named
@@ -60,10 +60,10 @@ def test_a_manifest_that_is_damaged_within_the_grace_period_stops_it(catalog: Ca
 
 def test_manifests_that_cannot_be_deleted_keep_the_newer_ones(catalog: Catalog) -> None:
     """The oldest go first, some at a time: whoever is in need of a version prefers the newest."""
-    names = [name_of(manifest(f"b{version}")) for version in range(2 * TOGETHER)]
+    names = [name_of(manifest(f"b{version}")) for version in range(2 * BATCH)]
     for name in names:
         catalog.storage.put(name, b"")
     storage = FaultyStorage(catalog.storage, [Fault("delete", "before", transient=False, skip=1)])
     with pytest.raises(StorageError):
         Sweep(PREFIX, tuple(names), ()).begin(storage)
-    assert [name for name in catalog.storage.list(PREFIX) if name in names] == names[TOGETHER:]
+    assert [name for name in catalog.storage.list(PREFIX) if name in names] == names[BATCH:]
