@@ -75,7 +75,7 @@ class _Commands(TyperGroup):
             _say(error_text(ex))
             raise typer.Exit(ex.exit_code) from ex
         except BrokenPipeError as ex:
-            # Who reads has seen enough, as `head` does.
+            # The reader closed the pipe, as `head` does when it has enough. That is no error.
             raise typer.Exit from ex
         except OSError as ex:
             _say(f"{StorageError.kind}: {one_line(str(ex))}")
@@ -88,7 +88,7 @@ app = typer.Typer(
     cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
-    # What a traceback shows of variables may be secret.
+    # These tracebacks show local variables, and some of them are secrets.
     pretty_exceptions_enable=False,
     rich_markup_mode="markdown",
 )
@@ -330,7 +330,7 @@ def main() -> None:
         try:
             sys.stdout.flush()
         except OSError:
-            # It was told, and the interpreter would fail over what is left in the buffer with a code of its own.
+            # The error was shown. At its exit the interpreter would write the buffer, fail, and set its own exit code.
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

@@ -1,7 +1,7 @@
 """Values as bytes and back, as pickle keeps them: a tag that names the codec, the version of its format, the value.
 
 Owns the formats, those that were written before included. It does not own what is stored or when, nor the bytes that
-rows are found by (`keygroups`). Called by the dataflow for every row of state that is written or read.
+rows are found by (`rowkeys`). Called by the dataflow for every row of state that is written or read.
 """
 
 import io
@@ -120,7 +120,7 @@ def decode(data: bytes) -> Any:
         msg = f"a stored value needs a time zone that this system does not have: {ex.args[0]}; install tzdata"
         raise IncompatibleError(msg) from ex
     except Exception as ex:
-        # The repr of some errors holds the data.
+        # Not the `repr` of the error: that of some, such as a UnicodeDecodeError, holds all of the data.
         why = f"{type(ex).__name__}: {ex}"
         msg = f"an encoded value of {len(data)} bytes cannot be decoded: {why}; restore an older snapshot"
         raise SnapshotCorruptError(msg) from ex

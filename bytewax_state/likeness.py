@@ -123,7 +123,7 @@ _PROTOCOL = 4
 _ATOMS: dict[type, Any] = {
     **dict.fromkeys((type(None), bool, int, str, bytes, type(...)), lambda value: value),
     bytearray: bytes,
-    # Zeros have signs, and a NaN is like itself.
+    # As text: 0.0 == -0.0, though they differ, and a NaN is not even equal to itself.
     float: float.hex,
     complex: repr,
 }

@@ -1,7 +1,7 @@
 """Every metric's name, and the functions that record it.
 
 Owns the names, labels and units, in the default registry of `prometheus_client`, which Bytewax serves on `/metrics`.
-It does not own when something counts. Called by the stores' owners, `publish` and `restore`.
+It does not own when something counts. Called by `publish`, `restore` and the execution of a step.
 """
 
 from typing import Protocol, TypeVar
@@ -24,7 +24,7 @@ _Metric = TypeVar("_Metric", Counter, Histogram)
 def _known(name: str, metric: type[_Metric]) -> _Metric | None:
     """Find a metric that this module registered before it was imported again: the registry takes a name only once."""
     found = REGISTRY._names_to_collectors.get(name)
-    # By name, as a class that was imported again is another one.
+    # By name: if the module of a class was imported again since, the class is another object.
     return found if type(found).__name__ == metric.__name__ else None  # type: ignore[return-value]
 
 

@@ -125,5 +125,5 @@ def _raise(wanted: int) -> None:
     soft, most = limits()
     if soft < min(wanted, most):
         hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
-        with suppress(OSError, ValueError):  # a system may have a lower one that it does not tell
+        with suppress(OSError, ValueError):  # some systems refuse what they say is allowed
             resource.setrlimit(resource.RLIMIT_NOFILE, (min(wanted, most), hard))

@@ -215,7 +215,8 @@ class _Log(logging.StreamHandler[TextIO]):
 
 def _show_log() -> None:
     """Show what bytewax_state says, unless the flow's module, which was just imported, has set up logging."""
-    # Under `bytewax.run` this logger would come after a `dictConfig` of the module's, which disables those before it.
+    # A `dictConfig` in the flow's module disables all loggers that there are by then. Here this one is among them;
+    # under `bytewax.run` it is made later.
     logger.disabled = False
     if not logger.hasHandlers():
         logger.addHandler(_Log())

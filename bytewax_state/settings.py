@@ -76,7 +76,7 @@ def read_duration(text: str) -> timedelta:
     """
     found = re.fullmatch(r"(\d{1,6}(?:\.\d+)?)\s*([smhd])", text.strip())
     if found is None:
-        # Neither a bare number, which has no unit, nor the many formats that pydantic would take.
+        # A bare number has no unit. Pydantic would take one, and many formats besides.
         msg = f"{text!r} is no duration such as '90s', '10m', '1h' or '2d'"
         raise ValueError(msg)
     return timedelta(**{_TIMES[found[2]]: float(found[1])})
@@ -231,7 +231,8 @@ class Settings(BaseSettings):
             wrong = ex.errors()
         else:
             return
-        # Out here it has no cause and no context: pydantic shows the values, and some of them are secrets.
+        # Pydantic's error shows the values, and some of them are secrets. As ours is raised after the `except`, it has
+        # that one neither as its cause nor as its context.
         raise ConfigError("; ".join(_explain(error, values) for error in wrong))
 
     def model_copy(self, *, update: Mapping[str, Any] | None = None, deep: bool = False) -> "Settings":

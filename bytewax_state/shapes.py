@@ -134,7 +134,7 @@ def _customises_pickling(kind: type) -> bool:
 def _is_generated(kind: type, method: str) -> bool:
     """Tell whether a method is not there, or is what `dataclass(slots=True)` adds."""
     found = getattr(kind, f"__{method}__", None)
-    # The last is private; where it goes by another name, such classes are pickled.
+    # The last name is private to `dataclasses`. Should it change, such a class counts as one with a method of its own.
     ours = (None, getattr(object, f"__{method}__", None), getattr(dataclasses, f"_dataclass_{method}", None))
     return any(found is one for one in ours)
 

@@ -2,7 +2,7 @@
 
 Owns how a manifest and a ref are digested (SHA-256, or HMAC-SHA-256 (RFC 2104) with a key), which keys a run signs and
 accepts, and how they are written in `BYTEWAX_STATE_SIGNING_KEY`. It does not own what is digested.
-Called by `manifest` and `ref`, with the keys that the settings give.
+Called by `envelope` and `ref`, with the keys that the settings give.
 """
 
 import hashlib
@@ -73,7 +73,7 @@ class Keys:
         :returns: Whether it is.
 
         """
-        # Nothing at all would be the beginning of any digest.
+        # An empty digest is the beginning of every other, so without a least length it would be accepted.
         long_enough = len(digest) >= _MIN_DIGEST
         return long_enough and any(hmac.compare_digest(_digest(key, data)[: len(digest)], digest) for key in self._keys)
 

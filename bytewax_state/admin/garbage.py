@@ -195,5 +195,5 @@ def _serving(step: StepListing, refs: Collection[Ref]) -> Iterator[Manifest]:
 def _is_young(store: StoreListing, min_age: timedelta, now: datetime) -> bool:
     newest = store.newest
     at = store_time(store.store_id) if newest is None else newest.created_at
-    # A store may be from the future, as clocks differ. It is young too.
+    # Clocks differ, so a store may be dated in the future. It counts as young.
     return at is not None and now - at < min_age

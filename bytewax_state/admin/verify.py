@@ -107,7 +107,7 @@ class _Check:
         if self.deep:
             yield from invariants.named_files_are_sound(step, self._digest(step))
         if roots.is_known(step.prefix) and step.prefix not in roots.unreadable and step.doubt() is None:
-            with suppress(SnapshotError):  # another predicate tells
+            with suppress(SnapshotError):  # `refs_can_be_restored` or `manifests_can_be_read` tells it
                 plan = garbage.plan_step(step, roots.of(step), self.min_age, now)
                 yield from invariants.nothing_is_unreachable(_abandoned(plan, step, roots))
 

@@ -325,7 +325,7 @@ class Bar:
             return
         if self._bar is None:
             columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn(), TimeElapsedColumn())
-            # What is written to standard output goes there, and nowhere else.
+            # By default rich sends standard output to the bar's console too, where no program would read it.
             self._bar = RichProgress(*columns, console=self._console, transient=True, redirect_stdout=False)
             self._bar.add_task(self._what)
             self._bar.start()

@@ -281,7 +281,8 @@ class Execution:
 
     def _publish(self, store: Store, versions: Versions) -> None:
         changed = store.flush()
-        # Or an old ref of a group would name its new rows.
+        # Bytewax asks only groups that are awake for a ref. A group that changed while it was not awake would keep its
+        # old ref, and a resume would go on without the change.
         assert changed <= self.awake, f"key groups {sorted(changed - self.awake)} changed and are not awake"
         if changed or store.version == 0:
             versions.wait(versions.freeze(store, self.epoch))
@@ -297,7 +298,7 @@ class Execution:
         """
         self.close()
         if isinstance(ex, BytewaxStateError):
-            # Without its traceback, whose frames would keep the store.
+            # A copy, as the frames in the traceback of the original would keep the store alive, and its folder locked.
             self.step.failures.append(type(ex)(str(ex)))
             logger.error("step %r ends the run: %s: %s", self.step.id.step_id, ex.kind, ex)
 

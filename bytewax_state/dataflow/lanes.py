@@ -86,7 +86,8 @@ class Sender:
             odd = [item for item in batch if not _is_item(item)]
             if odd:
                 return odd[:1]
-            # A key of a subclass of `str` becomes a `str`, as in Bytewax, before anything asks what it is equal to.
+            # A subclass of `str` may have an `__eq__` and a `__hash__` of its own. As in Bytewax, its keys become plain
+            # before anything asks them.
             batch = [(str.__str__(key), value) for key, value in batch]
         if len(self._groups) == 1:
             return [Parcel([(0, batch)], [])]

@@ -43,7 +43,7 @@ class Workers:
         place = self.step.settings.dir, self.step.id, worker_index
         before = _newest.get(place)
         if before is not None and before.is_over:
-            # Bytewax now and then keeps a logic of a thread that has ended, and with it the lock of its store.
+            # Now and then Bytewax does not drop the logics of a thread that has ended. They hold the lock of its store.
             before.close()
         try:
             worker.check_free()

@@ -84,7 +84,7 @@ def read_refs(folders: Iterable[Path]) -> RefRows:
         if (value := ref_in(data)) is not None and is_ref(value)
     ]
     _check_unmixed(rows, refs)
-    # Before the resume epoch, which a run may be advancing.
+    # A run that goes on advances both epochs. The oldest is read first, or it could seem to be ahead of the other one.
     oldest_epoch = max((epoch for (epoch,) in _all(parts, "SELECT commit_epoch FROM commits")), default=0)
     resume_epoch = resume_epoch_of(parts)
     if refs and not resume_epoch:
@@ -170,7 +170,7 @@ def query(part: Path, sql: str) -> list[Any]:
         with closing(sqlite3.connect(f"{part.resolve().as_uri()}?mode=ro", uri=True)) as connection:
             return connection.execute(sql).fetchall()
     except (sqlite3.Error, UnicodeError) as ex:
-        # The text of an error of SQLite's may hold what is damaged.
+        # SQLite quotes damaged bytes in its messages, and Python fails to decode these.
         raise _no_partition(part, ex) from ex
 
 

@@ -120,7 +120,7 @@ def unpack(number: int, body: bytes) -> object:
     limits = {"max_array_len": most, "max_map_len": most, "list_hook": take, "object_hook": take}
     try:
         value: object = msgpack.unpackb(packed, strict_map_key=False, **limits)
-    except Exception as ex:  # msgpack raises many
+    except Exception as ex:  # msgpack raises errors of many classes
         msg = f"its body cannot be read: {type(ex).__name__}: {ex}"  # its repr may hold all of the body
         raise ValueError(msg) from ex
     return value

@@ -41,7 +41,8 @@ class FileLock:
         """
         self.path = path
         self._key = _key(path)
-        # In one step, so that of two threads one opens the file: the other would end its lock in closing it.
+        # A process loses a record lock when it closes any file object of that file. So only one of two threads may open
+        # it, and `setdefault` tells in one step which one.
         if _HELD.setdefault(self._key, self) is not self:
             raise _held(path, str(os.getpid()))
         try:
@@ -88,7 +89,8 @@ def _locked(path: Path) -> IO[str]:
         except BaseException:
             file.close()
             raise
-        # Whoever held it removed it meanwhile, so others lock another file of this name.
+        # Whoever held it removed the file after we had opened it. What we locked has no name any more, and the next run
+        # would lock a new file. So try again with that one.
         file.close()
 
 

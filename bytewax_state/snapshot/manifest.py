@@ -228,7 +228,7 @@ def check_compatible(manifest: Manifest, key_groups: int, hash: str, names: str)
         raise IncompatibleError(msg)
 
 
-# The rules. Each raises `ValueError` with what was found and expected. Nothing is read but by them.
+# The rules. Each raises `ValueError` with what was found and expected. No field is used that has not passed its own.
 
 
 def _manifest(data: bytes, number: int, body: bytes) -> Manifest:

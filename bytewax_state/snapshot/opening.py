@@ -142,7 +142,7 @@ def _version(package: str) -> str:
     try:
         return version(package)
     except PackageNotFoundError:
-        # It was found on the path, as in a source tree.
+        # A package that is imported from a source tree has no metadata.
         return "not installed"
 
 

@@ -1,7 +1,8 @@
 """The local folder of one store: its lock, its live table, its frozen images.
 
 Owns that two runs never share a folder, and what is left behind: frozen images for a fast restart, nothing of dead
-executions. It does not own what lies in the files. All of it may be lost at any time. Called by the dataflow.
+executions. It does not own what lies in the files. All of it may be lost at any time. Called by `opening` and
+`versions`.
 """
 
 import shutil
@@ -118,7 +119,7 @@ class Workspace:
         """Clear what indices left that there are no workers for any more; each is the business of one worker."""
         for index in self._store.step.local_workers(self.root):
             if index >= self._count and index % self._count == self._index:
-                # A run with more workers that is still there holds the lock of its index, and keeps what it has.
+                # If a run with more workers is still there, it holds the lock of that index. It keeps what it has.
                 with suppress(ConflictError, StorageError):
                     self._clear(index, clear)
 

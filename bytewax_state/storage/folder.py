@@ -69,7 +69,7 @@ class Folder:
         path = self._path(name)
         with self._translated("write", name):
             with local.open("rb") as source, _temporary(path.parent) as (temporary, file):
-                # Not linked: what happens to the file must not happen to the object.
+                # A link would share its content with the local file, and damage to one would be damage to both.
                 for block in iter(lambda: source.read(BLOCK), b""):
                     file.write(block)
                 made = _link(temporary, file, path)

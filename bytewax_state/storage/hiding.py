@@ -66,7 +66,8 @@ def hider(uri: re.Match[str], options: Mapping[str, Any]) -> Callable[[str], str
             text,
             (span for spelling in spellings if len(spelling) > _TOO_SHORT for span in _find(spelling, data, spans)),
         )
-        for secret in secrets:  # what is around one may look like a part of an escape
+        # Together with the characters around it, a secret may look like an escape, so that it was not found above.
+        for secret in secrets:
             text = text.replace(secret, "***")
         return text
 

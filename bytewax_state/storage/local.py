@@ -59,7 +59,8 @@ def fetch(blocks: Iterable[bytes], local: Path) -> str:
     digest = hashlib.sha256()
     try:
         with local_disk(local):
-            local.unlink(missing_ok=True)  # it may be linked elsewhere, too
+            # To write into a file that has another name too would change what is under that name.
+            local.unlink(missing_ok=True)
             file = local.open("xb")
         with _closing(file, local):
             for block in blocks:

@@ -1,6 +1,6 @@
-"""A storage that tries again where there is hope.
+"""A storage that tries again after errors that may be over by then.
 
-Owns how often, and after which waits. It does not own which errors give hope (`translation`). Made by `uri`.
+Owns how often, and after which waits. It does not own which errors these are (`translation`). Made by `uri`.
 """
 
 import logging
@@ -16,7 +16,7 @@ logger = logging.getLogger("bytewax_state")
 
 
 class Retrying:
-    """A storage that tries again where there is hope."""
+    """A storage that tries again after a `TransientError`."""
 
     def __init__(
         self,
@@ -27,7 +27,7 @@ class Retrying:
     ) -> None:
         """Init.
 
-        :arg storage: Does the work, and raises `TransientError` where there is hope.
+        :arg storage: Does the work, and raises `TransientError` where another try may do.
 
         :arg attempts: How often a verb is tried in all.
 

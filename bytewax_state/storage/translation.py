@@ -41,7 +41,7 @@ _PERMANENT = frozenset(
         errno.ELOOP,
         errno.EFBIG,
         errno.EINVAL,
-        # What the file system does not have, today or tomorrow.
+        # The file system lacks the operation, and will lack it at the next try.
         *(errno.EOPNOTSUPP, errno.ENOTSUP, errno.ENOSYS, errno.EXDEV, errno.EMLINK),
     }
 )

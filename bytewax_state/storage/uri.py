@@ -55,7 +55,7 @@ def open_storage(
 
     :arg sleep: Waits some seconds, between two tries.
 
-    :returns: Storage, whose verbs try again where there is hope.
+    :returns: Storage, whose verbs try again after errors that may be over by then.
 
     :raises ConfigError: If the URI means no storage, its driver is not installed, or does not take the options.
 

@@ -128,7 +128,7 @@ class CachedColumn(Column[T]):
         coldest = self._coldest(len(self.live) - low)
         gone = self._spill(coldest)
         self._spilled(gone)
-        # What has to stay is tried again only when there is clearly more of it.
+        # Values that cannot leave memory would be tried again at each call, so the limit rises by half of them.
         self._limit = max(self._capacity, len(self.live) + (len(coldest) - gone) // 2)
 
     def _coldest(self, want: int) -> list[str]:

@@ -161,7 +161,7 @@ class Table:
         """
         with self._opened() as db:
             path.parent.mkdir(parents=True, exist_ok=True)
-            # The checkpoint would flush too, but with the interpreter locked.
+            # The checkpoint would flush too, but rocksdict holds Python's lock while it makes one.
             db.flush()
             Checkpoint(db).create_checkpoint(str(path))
 
@@ -223,7 +223,7 @@ class Table:
             db.cancel_all_background(True)
             db.close()
         except Exception as error:
-            # It closes all the same: it only did not flush what is in memory.
+            # RocksDB has closed it all the same. It only has not written what was in memory, which nobody needs.
             if not str(error).startswith("Shutdown in progress"):
                 raise _ours(error, self._path) from error
 

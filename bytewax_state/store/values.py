@@ -1,7 +1,7 @@
 """Values: the bytes of a row's value, which hold an object and when it wants to be notified.
 
-Owns what must never change while there are snapshots, as `keygroups` does for the keys of rows. It does not own the
-bytes of the object (`codecs`). Called by the slices of the stores.
+Owns what must never change while there are snapshots, as `rowkeys` does for the keys of rows. It does not own the
+bytes of the object (`codecs`). Called by the processors.
 
     format (1), flags (1), in format 2 a mark (8), with the flag 1 a due time (8, microseconds since 0001-01-01), object
 """
