@@ -6,7 +6,7 @@ nor what has to come of a call. Called by the tests that run a step without Byte
 """
 
 import os
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import replace
 from datetime import datetime
@@ -109,11 +109,16 @@ class Execution:
                 self._logics[group] = GroupLogic(worker, worker.note(self._given[group]))
                 self._ask(group)
 
-    def hello(self, index: int) -> Items:
-        """Wake all groups of a worker in the epoch where it resumes; the first one opens the store."""
+    def hello(self, index: int, groups: Collection[int] | None = None) -> Items:
+        """Wake all groups of a worker in the epoch where it resumes; the first one opens the store.
+
+        :arg groups: Only these: wakes may come in several activations.
+
+        """
         self._sender.note_epoch(self._sender.hello(), self.epoch)
+        woken = [group for group in self._routes[index] if groups is None or group in groups]
         with self._around("open"):
-            return self._take([(group, (group, self.epoch, [])) for group in self._routes[index]])
+            return self._take([(group, (group, self.epoch, [])) for group in woken])
 
     def batch(self, items: Items) -> Items:
         """Hand a batch over, from the first worker."""

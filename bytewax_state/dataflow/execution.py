@@ -91,7 +91,7 @@ class Execution:
         """Those that Bytewax will ask for a ref when the epoch closes. Only their rows may change."""
         self._anchor = self.groups[-1] if self.groups else None
         """Does the work of all: Bytewax calls it after all others, and all items come under its name."""
-        self._has_begun = False  # whether the anchor has been called
+        self._has_begun = False  # whether the anchor was called when all were awake
         self._is_flowing = False  # whether a wake came since the last snapshots
         self._anchor_at: datetime | None = None  # what the anchor answered last
         self._thread = threading.get_native_id()
@@ -205,8 +205,9 @@ class Execution:
             return []
         out: list[Item] = []
         if not self._has_begun:
-            self._has_begun = True
-            # As in Bytewax, what is due when a run resumes comes before the first item.
+            # As in Bytewax, what is due when a run resumes comes before the first item. The wakes of many key groups
+            # come in several activations, of which the anchor's need not be the last.
+            self._has_begun = len(self.awake) == len(self.groups)
             out += self._processor.on_due(self.awake)
         if items:
             out += self._processor.on_items(items)

@@ -14,6 +14,7 @@ import pytest
 from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
 from bytewax_state import Settings
+from bytewax_state.keygroups import groups_of_workers
 from bytewax_state.snapshot.layout import StepId
 from bytewax_state.store.column import RUN
 from tests.dataflow.hazards import Count, batched, cut
@@ -287,6 +288,25 @@ class Bell(Count):
 
     def notify_at(self) -> datetime | None:
         return self.at if self.count > 0 else None
+
+
+def test_all_that_is_due_at_a_resume_comes_before_the_first_item(settings: Settings) -> None:
+    """Though the wakes of the groups come in two activations, of which the first has the one that comes last."""
+    step, now = StepId("flow", "flow.s"), [PAST]
+    items = [(f"key{number}", 1) for number in range(20)]
+    with closing(Execution(step, settings, Bell, now=lambda: now[0])) as run:
+        run.open()
+        run.batch(items)
+        refs = run.end_epoch()
+    now[0] = FUTURE
+    with closing(Execution(step, settings, Bell, refs=refs, now=lambda: now[0])) as run:
+        run.load(0)
+        *others, anchor = groups_of_workers(settings.key_groups, 1)[0]
+        out = run.hello(0, [others.pop(), anchor])
+        assert out
+        out += run.hello(0, others)
+        out += run.batch([(key, 0) for key, _ in items])
+    assert sorted(key for key, what in out if what == "rang") == sorted(key for key, _ in items)
 
 
 def test_all_that_is_due_comes_before_the_end(settings: Settings) -> None:
