@@ -1,8 +1,9 @@
 """Kills a flow with -9 again and again, resumes it, and compares what it leaves.
 
-It owns processes, kill moments and the comparison; every moment comes from a seed. It knows
-nothing of stores and snapshots but the log lines of restores and errors, so that the same harness
-runs plain Bytewax, which is how it is itself tested. Called by the integration tests and the soak.
+It owns processes, kill moments and the comparison; every moment comes from a seed. It does not own
+how far a run has come (`progress`). It knows nothing of stores and snapshots but the log lines of
+restores and errors, so that the same harness runs plain Bytewax, which is how it is itself tested.
+Called by the integration tests and the soak.
 """
 
 from __future__ import annotations
@@ -11,17 +12,18 @@ import os
 import re
 import signal
 import socket
-import sqlite3
 import subprocess
 import sys
 import time
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 from random import Random
 from shutil import rmtree
+
+from progress import committed_epochs, newest_execution
 
 PLAIN = "bytewax.run"
 ATTACHED = "bytewax_state.run"
@@ -162,7 +164,7 @@ def take(job: Job, turn: Turn, number: int, rng: Random, last: bool) -> Executio
     _make_recovery(job)
     if turn.without is not None and turn.without.exists():
         rmtree(turn.without)
-    before = _execution(job.recovery)
+    before = newest_execution(job.recovery)
     logs = [job.folder / f"run-{number}-{index}.log" for index in range(turn.processes)]
     epochs, killed, error, began = 0, False, None, None
     with _started(job, turn, logs) as processes:
@@ -278,8 +280,8 @@ def _wait_for_epochs(
     while epochs < wanted and not _ended(processes, logs):
         patience.check()
         time.sleep(_GLANCE)
-        if _execution(job.recovery) > before:
-            epochs = _epochs(job.recovery)
+        if newest_execution(job.recovery) > before:
+            epochs = committed_epochs(job.recovery)
             if epochs and began is None:
                 began = time.monotonic() - started
     return epochs, began
@@ -375,33 +377,3 @@ def _restored(log: str) -> list[Restored]:
         )
         for found in _RESTORED.finditer(log)
     ]
-
-
-def _execution(recovery: Path) -> int:
-    """Tell the number of the newest execution; -1 before the first."""
-    return max((number for (number,) in _ask(recovery, "SELECT coalesce(max(ex_num), -1) FROM exs")), default=-1)
-
-
-def _epochs(recovery: Path) -> int:
-    """Count the epochs that the newest execution has committed, on all of its workers."""
-    newest = _execution(recovery)
-    started = _ask(recovery, f"SELECT worker_count, resume_epoch FROM exs WHERE ex_num = {newest}")
-    if not started:
-        return 0
-    workers, resume_epoch = started[0]
-    fronts = dict.fromkeys(range(workers), resume_epoch)
-    for worker, front in _ask(recovery, f"SELECT worker_index, worker_frontier FROM fronts WHERE ex_num = {newest}"):
-        fronts[worker] = max(fronts[worker], front)
-    return int(min(fronts.values()) - resume_epoch)
-
-
-def _ask(recovery: Path, query: str) -> list[tuple[int, ...]]:
-    """Ask all partitions; one that is just being opened by Bytewax has nothing to say."""
-    rows: list[tuple[int, ...]] = []
-    for partition in sorted(recovery.glob("part-*.sqlite3")):
-        try:
-            with closing(sqlite3.connect(f"{partition.as_uri()}?mode=ro", uri=True)) as db:
-                rows += db.execute(query).fetchall()
-        except sqlite3.OperationalError:
-            continue
-    return rows
