@@ -17,8 +17,8 @@ ARGS ?=
 MINUTES ?= 30
 SEED ?= 1
 
-# A worker of pytest-xdist for each core; what shares a costly fixture stays on one.
-PYTEST := $(BIN)/python -m pytest -n logical --dist loadgroup
+# As many processes as `conftest.py` says; what shares a costly fixture stays on one.
+PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 FLOORS := $(VENV)/floors
 

@@ -10,6 +10,7 @@ from typing import Any, NoReturn
 import bytewax.run
 import bytewax.testing
 import hypothesis
+import psutil
 import pytest
 
 from tests.places import in_memory, on_disk
@@ -39,6 +40,13 @@ def pytest_configure(config: pytest.Config) -> None:
         # Here, as a test module takes the functions when it is imported.
         for module, name in _ENTRY_POINTS:
             setattr(module, name, lambda *args, **kwargs: _leave_out("Bytewax"))
+
+
+@pytest.hookimpl(optionalhook=True)
+def pytest_xdist_auto_num_workers(config: pytest.Config) -> int:
+    """Start three processes on two cores, as many a test waits for a time; in a quick run next to none does."""
+    cores = psutil.cpu_count() or 1
+    return cores if config.getoption("quick") else cores + cores // 2
 
 
 def _profile(config: pytest.Config) -> str:
