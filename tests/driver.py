@@ -15,7 +15,7 @@ from typing import Any
 from bytewax_state.dataflow import execution
 from bytewax_state.dataflow.execution import Step, utc_now
 from bytewax_state.dataflow.group import GroupLogic
-from bytewax_state.dataflow.lanes import Chunk, Sender
+from bytewax_state.dataflow.lanes import Chunk, Sender, spread
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logic
 from bytewax_state.dataflow.states import States
@@ -125,7 +125,7 @@ class Execution:
         parcels = self._sender.pack(items)
         for parcel in parcels:
             self._sender.note_epoch(parcel, self.epoch)
-        return self._take([(self._route[name], chunk) for name, chunk in self._sender.spread(parcels)])
+        return self._take([(self._route[name], chunk) for name, chunk in spread(parcels)])
 
     def notify(self) -> Items:
         """Notify every group that is due."""

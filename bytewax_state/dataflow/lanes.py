@@ -36,16 +36,19 @@ class Parcel:
     each.
     """
 
-    __slots__ = ("epoch", "lanes", "wakes")
+    __slots__ = ("epoch", "lanes", "sender", "wakes")
 
-    def __init__(self, lanes: list[tuple[int, list[Item]]], wakes: list[int]) -> None:
+    def __init__(self, sender: "Sender", lanes: list[tuple[int, list[Item]]], wakes: list[int]) -> None:
         """Init.
+
+        :arg sender: Whose parcel it is.
 
         :arg lanes: Worker indices, each with the items for it.
 
         :arg wakes: Key groups to wake.
 
         """
+        self.sender = sender
         self.lanes = lanes
         self.wakes = wakes
         self.epoch = 0
@@ -65,6 +68,7 @@ class Sender:
         self._key_groups = key_groups
         self._names = names(key_groups)
         self._groups = groups_of_workers(key_groups, workers)
+        self._anchors = [(self._names[groups[-1]], groups[-1]) if groups else ("", -1) for groups in self._groups]
         self._worker_of = {group: worker for worker, groups in enumerate(self._groups) for group in groups}
         self._epoch: int | None = None
         self._asleep: list[set[int]] = []  # by worker: groups that were not woken in this epoch
@@ -72,7 +76,7 @@ class Sender:
 
     def hello(self) -> Parcel:
         """Make a parcel that wakes all key groups of all workers."""
-        return Parcel([], list(range(self._key_groups)))
+        return Parcel(self, [], list(range(self._key_groups)))
 
     def pack(self, batch: list[Any]) -> list[Any]:
         """Make a parcel of a batch.
@@ -90,7 +94,7 @@ class Sender:
             # before anything asks them.
             batch = [(str.__str__(key), value) for key, value in batch]
         if len(self._groups) == 1:
-            return [Parcel([(0, batch)], [])]
+            return [Parcel(self, [(0, batch)], [])]
         lanes: dict[int, list[Item]] = {}
         for item in batch:
             worker = self._worker_of[group_of(item[0], self._key_groups)]
@@ -98,7 +102,7 @@ class Sender:
                 lanes[worker].append(item)
             else:
                 lanes[worker] = [item]
-        return [Parcel(list(lanes.items()), [])]
+        return [Parcel(self, list(lanes.items()), [])]
 
     def note_epoch(self, parcel: Parcel, epoch: int) -> None:
         """Address a parcel in an epoch: put wakes in front, for the key groups that need one."""
@@ -122,23 +126,20 @@ class Sender:
         asleep -= wakes
         return wakes
 
-    def spread(self, batch: list[Any]) -> list[Any]:
-        """Take parcels apart.
+    def unload(self, parcel: Parcel) -> list[tuple[str, Chunk]]:
+        """Take a parcel apart.
 
-        :arg batch: Parcels, and what is passed on as it is.
+        :arg parcel: Addressed.
 
         :returns: Chunks, each under the name that Bytewax routes it by.
 
         """
-        out: list[Any] = []
-        for item in batch:
-            if type(item) is Parcel:
-                out += [(self._names[group], (group, item.epoch, [])) for group in item.wakes]
-                for worker, items in item.lanes:
-                    anchor = self._groups[worker][-1]
-                    out.append((self._names[anchor], (anchor, item.epoch, items)))
-            else:
-                out.append(item)
+        epoch, out = parcel.epoch, list[tuple[str, Chunk]]()
+        if parcel.wakes:
+            out = [(self._names[group], (group, epoch, [])) for group in parcel.wakes]
+        for worker, items in parcel.lanes:
+            name, anchor = self._anchors[worker]
+            out.append((name, (anchor, epoch, items)))
         return out
 
 
@@ -169,14 +170,22 @@ class Lanes:
         """See `Sender.pack`."""
         return self._senders[threading.get_ident()].pack(batch)
 
-    def note_epoch(self, step_id: str, item: Any, epoch: int, worker_index: int) -> None:
-        """See `Sender.note_epoch`."""
-        if type(item) is Parcel:
-            self._senders[threading.get_ident()].note_epoch(item, epoch)
 
-    def spread(self, batch: list[Any]) -> list[Any]:
-        """See `Sender.spread`."""
-        return self._senders[threading.get_ident()].spread(batch)
+def note_epoch(step_id: str, item: Any, epoch: int, worker_index: int) -> None:
+    """See `Sender.note_epoch`; what is no parcel is passed on."""
+    if type(item) is Parcel:
+        item.sender.note_epoch(item, epoch)
+
+
+def spread(batch: list[Any]) -> list[Any]:
+    """See `Sender.unload`; what is no parcel is passed on."""
+    out: list[Any] = []
+    for item in batch:
+        if type(item) is Parcel:
+            out += item.sender.unload(item)
+        else:
+            out.append(item)
+    return out
 
 
 def unpack(batch: list[tuple[str, list[Item]]]) -> list[Item]:
@@ -192,6 +201,9 @@ def unpack(batch: list[tuple[str, list[Item]]]) -> list[Item]:
 
 def _is_plain(batch: list[Any]) -> bool:
     """Tell whether all of a batch are pairs whose keys are of `str` itself and can be encoded, quickly."""
+    if len(batch) == 1:
+        item = batch[0]
+        return type(item) is tuple and len(item) == 2 and type(item[0]) is str and item[0].isascii()
     if set(map(type, batch)) != {tuple} or set(map(len, batch)) != {2}:
         return False
     keys = list(map(_key_of, batch))

@@ -69,9 +69,10 @@ class LogicProcessor:
         if len(by_key) < len(items):
             by_key = _gathered(items)
         live = self._column.fetch(by_key)
-        now = self._now()
-        for key in self.states.pop_asked(now):
-            self._notify(key, live[key], now, out)
+        if self.states.has_asked:
+            now = self._now()
+            for key in self.states.pop_asked(now):
+                self._notify(key, live[key], now, out)
         self._on_batches(by_key, live, out)
         self._column.change(by_key)
         self.states.settle()
@@ -108,7 +109,8 @@ class LogicProcessor:
     def on_due(self, groups: Collection[int]) -> list[Item]:
         """See `Processor.on_due`."""
         out: list[Item] = []
-        self._notify_due(self._now(), groups, out)
+        if not self._timers.is_empty:
+            self._notify_due(self._now(), groups, out)
         return out
 
     def _notify_due(self, now: datetime, groups: Collection[int], out: list[Item]) -> None:

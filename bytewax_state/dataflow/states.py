@@ -188,14 +188,17 @@ class States(Generic[T]):
         self._asked.clear()
         return [key for key in keys if key in live and (key not in unasked or self._wants(key, now))]
 
+    @property
+    def has_asked(self) -> bool:
+        """Whether a fetch has asked objects for the first time, which `pop_asked` tells of."""
+        return bool(self._asked)
+
     def pop_asked(self, now: datetime) -> list[str]:
         """Name the live keys that are due, of those whose objects a fetch has asked for the first time.
 
         :returns: Keys, in their order.
 
         """
-        if not self._asked:
-            return []
         due = sorted(key for key in self._asked if self._wants(key, now))
         self._asked.clear()
         return due

@@ -84,8 +84,15 @@ class TimerQueue:
     def set(self, key: str, due: datetime, now: Clock) -> None:
         """Schedule a key, in place of what it asked for before; see `Timers.set`."""
         entry = self._entries.get(key)
-        if entry is None or entry[1] != due:
-            self._change(key).set(key, due, now)
+        if entry is not None and entry[1] == due:
+            return
+        if entry is not None and entry[0] is entry[1] < due:
+            # The entry of before stays in the heap of its key group until its turn comes, so nothing else changes.
+            self._entries[key] = (due, due, key)
+            if self._rows is not None:
+                self._stale.add(key)
+            return
+        self._change(key).set(key, due, now)
 
     def again(self, key: str, due: datetime, now: datetime) -> None:
         """Schedule a key that was notified right now; see `Timers.again`."""
@@ -148,6 +155,11 @@ class TimerQueue:
 
     # -- all keys
 
+    @property
+    def is_empty(self) -> bool:
+        """Whether no key is scheduled."""
+        return not (self._due or self._touched)
+
     def next_of(self, group: int, now: Clock) -> datetime | None:
         """Say when a key group is due next.
 
@@ -156,6 +168,8 @@ class TimerQueue:
         :returns: Time; a lower bound. `None`: never.
 
         """
+        if self.is_empty:
+            return None
         self._refresh(now)
         return self._due.get(group)
 
@@ -171,6 +185,8 @@ class TimerQueue:
         :returns: Time; a lower bound. `None`: never.
 
         """
+        if self.is_empty:
+            return None
         self._refresh(now)
         order, due = self._order, self._due
         while order and due.get(order[0][1]) != order[0][0]:
@@ -193,6 +209,8 @@ class TimerQueue:
             next time tells of more.
 
         """
+        if self.is_empty:
+            return []
         self._refresh(lambda: now)
         due = [group for group, at in self._due.items() if at <= now and group in groups]
         self._touched.update(due)

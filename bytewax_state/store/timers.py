@@ -58,9 +58,12 @@ Entry: TypeAlias = tuple[datetime, datetime, str]
 
 
 class Timers:
-    """The due times of the keys of one key group that are in memory: a heap with lazy deletion."""
+    """The due times of the keys of one key group that are in memory: a heap with lazy deletion.
 
-    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_hold", "_sound")
+    An entry that was put off stays in the heap, and is replaced when its turn comes.
+    """
+
+    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_hold", "_queued")
 
     def __init__(self, entries: dict[str, Entry], hold: HoldPolicy) -> None:
         """Init.
@@ -72,8 +75,8 @@ class Timers:
         """
         self._hold = hold
         self._entries = entries
-        self._heap: list[Entry] = []  # an entry that is not the one of its key does not count
-        self._sound = 0  # how many counted when the others were last thrown out
+        self._heap: list[Entry] = []
+        self._queued: dict[str, Entry] = {}  # key to its one entry in the heap that counts; its own is not earlier
         self._held: set[str] = set()  # keys that were notified, and were at once due again
         self._held_at = ORIGIN  # when the last of them was held back
 
@@ -174,18 +177,28 @@ class Timers:
         keys: list[str] = []
         while (fire := self._first()) is not None and fire <= now:
             key = heapq.heappop(self._heap)[2]
-            del self._entries[key]
+            del self._entries[key], self._queued[key]
             self._held.discard(key)
             keys.append(key)
         return keys
 
     def _first(self) -> datetime | None:
-        heap, entries = self._heap, self._entries
+        heap, entries, queued = self._heap, self._entries, self._queued
         while heap:
             first = heap[0]
-            if entries.get(first[2]) is first:
+            key = first[2]
+            if queued.get(key) is not first:
+                heapq.heappop(heap)
+                continue
+            entry = entries.get(key)
+            if entry is first:
                 return first[0]
-            heapq.heappop(heap)
+            if entry is None:
+                heapq.heappop(heap)
+                del queued[key]
+            else:
+                heapq.heapreplace(heap, entry)
+                queued[key] = entry
         return None
 
     def _release(self) -> None:
@@ -197,9 +210,12 @@ class Timers:
 
     def _push(self, entry: Entry) -> None:
         self._entries[entry[2]] = entry
+        queued = self._queued.get(entry[2])
+        if queued is not None and queued[0] <= entry[0]:
+            return
+        self._queued[entry[2]] = entry
         heapq.heappush(self._heap, entry)
-        if len(self._heap) > 2 * self._sound + 64:
-            # A key whose time is set anew, or that leaves memory and comes back, leaves an entry each time.
-            self._heap = [one for one in self._heap if self._entries.get(one[2]) is one]
+        if len(self._heap) > 2 * len(self._queued) + 64:
+            # A key whose time is set to an earlier one leaves an entry each time.
+            self._heap = list(self._queued.values())
             heapq.heapify(self._heap)
-            self._sound = len(self._heap)

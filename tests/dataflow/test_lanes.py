@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from bytewax_state.dataflow.lanes import FEW, MANY, Chunk, Parcel, Sender, unpack
+from bytewax_state.dataflow.lanes import FEW, MANY, Chunk, Sender, note_epoch, spread, unpack
 from bytewax_state.keygroups import group_of, groups_of_workers, names
 
 ITEMS = st.lists(st.tuples(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), st.integers()), max_size=40)
@@ -31,9 +31,8 @@ def send(sender: Sender, batch: list[Any], epoch: int = 1) -> list[tuple[str, Ch
     """Send a batch as the steps of a flow do."""
     parcels = sender.pack(batch)
     for parcel in parcels:
-        if type(parcel) is Parcel:
-            sender.note_epoch(parcel, epoch)
-    return sender.spread(parcels)
+        note_epoch("step", parcel, epoch, 0)
+    return spread(parcels)
 
 
 def items_of(chunks: Iterable[tuple[str, Chunk]]) -> list[Any]:
