@@ -15,7 +15,7 @@ from typing import Any
 from bytewax_state.dataflow import execution
 from bytewax_state.dataflow.execution import Step, utc_now
 from bytewax_state.dataflow.group import GroupLogic
-from bytewax_state.dataflow.lanes import Chunk, Sender, spread
+from bytewax_state.dataflow.lanes import Chunk, Sender, pack, spread
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logic
 from bytewax_state.dataflow.states import States
@@ -79,8 +79,8 @@ class Execution:
         self._around = around
         self._route = {name: group for group, name in enumerate(names(settings.key_groups))}
         self._routes = groups_of_workers(settings.key_groups, workers)
-        self._sender = Sender(settings.key_groups, workers)
         run_by, opens = by_logics(step.step_id, builder, settings), storage or (lambda index: storage_of(settings))
+        self._sender = Sender(settings.key_groups, workers, run_by.is_timed)
         self._workers = [
             _Worker(Step(step, settings, run_by), index, workers, now, token, lambda _, index=index: opens(index))
             for index in range(workers)
@@ -118,11 +118,11 @@ class Execution:
         self._sender.note_epoch(self._sender.hello(), self.epoch)
         woken = [group for group in self._routes[index] if groups is None or group in groups]
         with self._around("open"):
-            return self._take([(group, (group, self.epoch, [])) for group in woken])
+            return self._take([(group, (group, self.epoch, [], not self._sender._is_timed)) for group in woken])
 
     def batch(self, items: Items) -> Items:
         """Hand a batch over, from the first worker."""
-        parcels = self._sender.pack(items)
+        parcels = pack(items)
         for parcel in parcels:
             self._sender.note_epoch(parcel, self.epoch)
         return self._take([(self._route[name], chunk) for name, chunk in spread(parcels)])

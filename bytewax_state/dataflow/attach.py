@@ -21,7 +21,7 @@ from bytewax.inputs import DynamicSource, StatelessSourcePartition
 
 from bytewax_state.dataflow.execution import Step
 from bytewax_state.dataflow.group import GroupLogic
-from bytewax_state.dataflow.lanes import Lanes, Parcel, note_epoch, spread, unpack
+from bytewax_state.dataflow.lanes import Lanes, Parcel, pack, spread, unpack
 from bytewax_state.dataflow.swap import choose, class_of
 from bytewax_state.dataflow.workers import Workers
 from bytewax_state.errors import UsageError
@@ -174,21 +174,22 @@ def _is_within(step_id: str, name: str) -> bool:
 def _rewrite(flow: Dataflow, siblings: list[Any], step: Any, settings: Settings, outer: tuple[Any, ...]) -> None:
     """Put six core steps around a stateful one, and a builder of ours into it. Its id stays: recovery goes by it."""
     step_id = step.step_id
-    workers = Workers(Step(StepId(flow.flow_id, step_id), settings, choose(step, outer, settings)))
-    lanes = Lanes(settings.key_groups)
+    runner = choose(step, outer, settings)
+    workers = Workers(Step(StepId(flow.flow_id, step_id), settings, runner))
+    lanes = Lanes(settings.key_groups, runner.is_timed)
     make = partial(_step, step_id)
     hello = make("hello", op.input, flow=DataflowId(flow.flow_id), source=_Hello(workers, lanes))
-    pack = make("pack", op.flat_map_batch, up=step.up.stream_id, mapper=lanes.pack)
-    merge = make("merge", op.merge, ups={"0": hello.down.stream_id, "1": pack.down.stream_id})
-    epoch = make("epoch", op.inspect_debug, up=merge.down.stream_id, inspector=note_epoch)
-    apart = make("spread", op.flat_map_batch, up=epoch.down.stream_id, mapper=spread)
+    packed = make("pack", op.flat_map_batch, up=step.up.stream_id, mapper=pack)
+    merge = make("merge", op.merge, ups={"0": hello.down.stream_id, "1": packed.down.stream_id})
+    noted = make("epoch", op.inspect_debug, up=merge.down.stream_id, inspector=lanes.note_epoch)
+    apart = make("spread", op.flat_map_batch, up=noted.down.stream_id, mapper=spread)
     chunks = SinglePort(step.up.port_id, apart.down.stream_id)
     lists = SinglePort(step.down.port_id, f"{step_id}:lists.down")
     core = dataclasses.replace(step, up=chunks, builder=_Builder(workers), down=lists)
     unpacked = make("unpack", op.flat_map_batch, up=lists.stream_id, mapper=unpack)
     unpacked = dataclasses.replace(unpacked, down=SinglePort(unpacked.down.port_id, step.down.stream_id))
     at = next(index for index, sibling in enumerate(siblings) if sibling is step)
-    siblings[at : at + 1] = [hello, pack, merge, epoch, apart, core, unpacked]
+    siblings[at : at + 1] = [hello, packed, merge, noted, apart, core, unpacked]
 
 
 def _step(core_id: str, name: str, operator: Any, **fields: Any) -> Any:

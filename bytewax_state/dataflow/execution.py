@@ -92,7 +92,7 @@ class Execution:
         self._anchor = self.groups[-1] if self.groups else None
         """Does the work of all: Bytewax calls it after all others, and all items come under its name."""
         self._has_begun = False  # whether the anchor was called when all were awake
-        self._is_flowing = False  # whether a wake came since the last snapshots
+        self._untold: set[int] = set()  # those for whose keys more items may come in this epoch without another wake
         self._anchor_at: datetime | None = None  # what the anchor answered last
         self._thread = threading.get_native_id()
         self._keys = keys_of(step.settings)
@@ -160,8 +160,10 @@ class Execution:
         """Return the ref that was noted for a key group."""
         return self._given[group][1]
 
-    def open(self) -> None:
+    def open(self) -> Processor:
         """Open the store, with all refs known, unless it is open.
+
+        :returns: What runs the step.
 
         :raises BytewaxStateError: If it cannot be opened or restored.
 
@@ -172,6 +174,7 @@ class Execution:
             mark = blake2b(self._id.store_id.encode(), digest_size=MARK_BYTES).digest()
             self._processor = self.step.run.make(self._store, mark, self.now)
             self._processor.restore()
+        return self._processor
 
     def _check_given(self) -> None:
         missing = sorted(set(self.groups) - self._given.keys())
@@ -185,7 +188,7 @@ class Execution:
 
     # -- while it runs
 
-    def on_chunk(self, group: int, epoch: int, items: list[Item]) -> list[Item]:
+    def on_chunk(self, group: int, epoch: int, items: list[Item], more: bool) -> list[Item]:
         """Take a chunk in.
 
         :arg group: Key group under whose name it came.
@@ -194,24 +197,24 @@ class Execution:
 
         :arg items: Its items; none: it is a wake.
 
+        :arg more: Whether more items may come for keys of the group in this epoch without another wake.
+
         :returns: Items to emit.
 
         """
         self.epoch = epoch
         self.awake.add(group)
-        if not items:
-            self._is_flowing = True
+        if more:
+            self._untold.add(group)
         if group != self._anchor:
             return []
-        out: list[Item] = []
-        if not self._has_begun:
-            # As in Bytewax, what is due when a run resumes comes before the first item. The wakes of many key groups
-            # come in several activations, of which the anchor's need not be the last.
-            self._has_begun = len(self.awake) == len(self.groups)
-            out += self._processor.on_due(self.awake)
-        if items:
-            out += self._processor.on_items(items)
-        return out
+        if self._has_begun:
+            return self._processor.on_items(items) if items else []
+        # As in Bytewax, what is due when a run resumes comes before the first item. The wakes of many key groups come
+        # in several activations, of which the anchor's need not be the last.
+        self._has_begun = len(self.awake) == len(self.groups)
+        out = self._processor.on_due(self.awake)
+        return out + self._processor.on_items(items) if items else out
 
     def on_notify(self, group: int) -> list[Item]:
         """Do what is due, if the anchor does not come in this same activation, and does it for all who are awake.
@@ -240,26 +243,23 @@ class Execution:
         self.awake.add(group)
         return self._processor.on_end() if group == self._anchor else []
 
-    def notify_at(self, group: int) -> datetime | None:
+    def notify_at(self, group: int | None) -> datetime | None:
         """Say when a key group is to be notified next.
+
+        :arg group: Key group of a step that may have timers.
 
         :returns: Time; `None`: never.
 
         """
-        processor = self._processor
-        if not processor.is_timed:
-            return None
+        assert group is not None
         if group == self._anchor:
-            due = processor.next(self.awake, TICK)
-        else:
-            due = processor.next_of(group)
-            if self._is_flowing:
-                # Bytewax is not told of the timers that later chunks will set.
-                due = _earlier(due, self.now() + TICK)
-        turn = processor.next_visit(group)
-        due = due if turn is None else _earlier(due, turn)
-        if group == self._anchor:
-            self._anchor_at = due
+            self._anchor_at = self._processor.next(group, self.awake, TICK)
+            return self._anchor_at
+        due = self._processor.next_of(group)
+        if group in self._untold:
+            # Bytewax is not told of the timers that later chunks will set.
+            tick = self.now() + TICK
+            return tick if due is None else min(due, tick)
         return due
 
     def snapshot(self, group: int) -> bytes:
@@ -275,8 +275,7 @@ class Execution:
         if self._versions is not None and (store.version == 0 or store.is_changed):
             self._publish(store, self._versions)
         self.awake.discard(group)
-        if group == self._anchor:
-            self._is_flowing = False
+        self._untold.discard(group)
         ref = Ref(self._id.store_id, store.version, group, self.step.settings.key_groups)
         return ref.encode(self.step.id, self._keys)
 
@@ -326,7 +325,3 @@ class Execution:
         if settings.backend == "heap":
             return heap
         return rocksdb(settings.cache_entries, partial(metrics.missed, step_id), partial(metrics.spilled, step_id))
-
-
-def _earlier(one: datetime | None, other: datetime) -> datetime:
-    return other if one is None else min(one, other)

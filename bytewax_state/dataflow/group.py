@@ -13,6 +13,9 @@ from bytewax_state.dataflow.lanes import Chunk
 from bytewax_state.errors import IncompatibleError
 from bytewax_state.keyed.processor import Item
 
+_NOTHING: tuple[list[list[Item]], bool] = ([], False)
+"""What a call answers that emits nothing: this logic stays."""
+
 
 class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
     """Stands for the keys of one key group."""
@@ -28,6 +31,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
         self._execution = execution
         self._group = group
         self._is_open = False
+        self._is_timed = False
 
     def on_batch(self, values: list[Chunk]) -> tuple[list[list[Item]], bool]:
         """Take chunks in.
@@ -39,15 +43,13 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
         """
         run = self._execution
         try:
-            group, epoch, items = values[-1]
             if not self._is_open:
-                self._open(group)
-            if len(values) > 1:
-                items = [item for _, _, some in values for item in some]
-            return _emit(run.on_chunk(group, epoch, items))
+                self._open(values[0][0])
+            out = run.on_chunk(*(values[0] if len(values) == 1 else _joined(values)))
         except BaseException as ex:
             run.fail(ex)
             raise
+        return ([out], False) if out else _NOTHING
 
     def on_notify(self) -> tuple[list[list[Item]], bool]:
         """Do what is due.
@@ -58,12 +60,13 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
         run, group = self._execution, self._group
         if group is None or not self._is_open:
             # Still loading: see `notify_at`.
-            return [], False
+            return _NOTHING
         try:
-            return _emit(run.on_notify(group))
+            out = run.on_notify(group)
         except BaseException as ex:
             run.fail(ex)
             raise
+        return ([out], False) if out else _NOTHING
 
     def on_eof(self) -> tuple[list[list[Item]], bool]:
         """Take note that the input has ended.
@@ -73,12 +76,13 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
         """
         run, group = self._execution, self._group
         if group is None or not self._is_open:
-            return [], False
+            return _NOTHING
         try:
-            return _emit(run.on_eof(group))
+            out = run.on_eof(group)
         except BaseException as ex:
             run.fail(ex)
             raise
+        return ([out], False) if out else _NOTHING
 
     def notify_at(self) -> datetime | None:
         """Say when there is something due.
@@ -87,8 +91,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
             execution before.
 
         """
-        group = self._group
-        return self._execution.notify_at(group) if group is not None and self._is_open else None
+        return self._execution.notify_at(self._group) if self._is_timed else None
 
     def snapshot(self) -> bytes:
         """Freeze and publish the store, if this group is the first to ask since it changed.
@@ -110,10 +113,12 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
             step_id = self._execution.step.id.step_id
             msg = f"key group {group} of step {step_id!r} was given the ref of key group {self._group}"
             raise IncompatibleError(msg)
-        self._execution.open()
         self._group = group
+        self._is_timed = self._execution.open().is_timed
         self._is_open = True
 
 
-def _emit(items: list[Item]) -> tuple[list[list[Item]], bool]:
-    return ([items], False) if items else ([], False)
+def _joined(chunks: list[Chunk]) -> Chunk:
+    """Join chunks of one group."""
+    group, epoch, _, _ = chunks[-1]
+    return group, epoch, [item for _, _, items, _ in chunks for item in items], any(more for _, _, _, more in chunks)

@@ -5,154 +5,155 @@
 
 All items of a batch that are for one worker travel as one chunk, under the name of the worker's *anchor*: the last of
 its key groups, in the order in which Bytewax calls them. A group of which rows may change has to be awake when the
-epoch closes, so that Bytewax asks it for a ref. Therefore *wakes*, chunks without items, go in front: to each group of
-the items, or to all groups of their workers, once in an epoch.
+epoch closes, so that Bytewax asks it for a ref. Therefore there are *wakes*, chunks without items: for each group of
+the items, or for all groups of their workers, once in an epoch and in front of the items; or behind single items.
 
 Owns what goes over these steps. It does not own what becomes of a chunk (`group`). Called by Bytewax.
 """
 
 import threading
-from collections.abc import Iterable
+from collections.abc import Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
 from bytewax_state.keyed.processor import Item
 from bytewax_state.keygroups import group_of, groups_of_workers, names
 
-FEW = 16
+WAKE_BY_NEED = 16
 """So few items wake the groups of their keys only; more wake all."""
 
-MANY = 256
+WAKE_ALL_AFTER = 256
 """After so many items in an epoch, all groups are woken."""
 
-Chunk: TypeAlias = tuple[int, int, list[Item]]
-"""Key group under whose name it travels, epoch, and items; without items it is a wake."""
+SINGLE = 2
+"""So few items of a step that may have timers wake the groups of their keys each time, in place of once in an epoch.
+
+Where a group is woken once, later items may set timers for it that Bytewax is not told of, so the group asks to be
+called again and again; and Bytewax goes over all groups that ask for something at each activation: 35 ns for each.
+"""
+
+Chunk: TypeAlias = tuple[int, int, list[Item], bool]
+"""Key group under whose name it travels, epoch, items (none: it is a wake), and whether more items may come for keys of
+that group in that epoch without another wake."""
 
 _key_of = itemgetter(0)
 
 
-class Parcel:
-    """The items of a batch, by worker. They go through the step that tells the epoch together, as that makes a call for
-    each.
-    """
+class Parcel(list[Item]):
+    """The items of a batch. They go through the step that tells the epoch together, as that makes a call for each."""
 
-    __slots__ = ("epoch", "lanes", "sender", "wakes")
+    __slots__ = ("behind", "epoch", "in_front", "sender")
 
-    def __init__(self, sender: "Sender", lanes: list[tuple[int, list[Item]]], wakes: list[int]) -> None:
-        """Init.
-
-        :arg sender: Whose parcel it is.
-
-        :arg lanes: Worker indices, each with the items for it.
-
-        :arg wakes: Key groups to wake.
-
-        """
-        self.sender = sender
-        self.lanes = lanes
-        self.wakes = wakes
-        self.epoch = 0
+    epoch: int
+    sender: "Sender"
+    in_front: Sequence[tuple[int, bool]]
+    """Key groups to wake, each with whether more items may come for it without another wake."""
+    behind: Sequence[int]
+    """Key groups to wake once the items have come: they are asked then for the timers that these set."""
 
 
 class Sender:
     """What one worker sends, in one execution."""
 
-    def __init__(self, key_groups: int, workers: int) -> None:
+    def __init__(self, key_groups: int, workers: int, is_timed: bool) -> None:
         """Init.
-
-        :arg key_groups: Number of key groups.
 
         :arg workers: How many workers the execution has.
 
+        :arg is_timed: Whether the step may have timers.
+
         """
         self._key_groups = key_groups
+        self._is_timed = is_timed
         self._names = names(key_groups)
         self._groups = groups_of_workers(key_groups, workers)
-        self._anchors = [(self._names[groups[-1]], groups[-1]) if groups else ("", -1) for groups in self._groups]
+        self._anchors = [groups[-1] if groups else None for groups in self._groups]
         self._worker_of = {group: worker for worker, groups in enumerate(self._groups) for group in groups}
         self._epoch: int | None = None
-        self._asleep: list[set[int]] = []  # by worker: groups that were not woken in this epoch
-        self._few = 0  # how many items may come in this epoch before all groups are woken
+        self._asleep: set[int] = set()  # groups that were not woken for all items of this epoch
+        self._by_need = 0  # how many items may come in this epoch before all groups are woken
 
     def hello(self) -> Parcel:
         """Make a parcel that wakes all key groups of all workers."""
-        return Parcel(self, [], list(range(self._key_groups)))
-
-    def pack(self, batch: list[Any]) -> list[Any]:
-        """Make a parcel of a batch.
-
-        :arg batch: Items from upstream.
-
-        :returns: A parcel; or what is no keyed item, for Bytewax to complain about it as it would have.
-
-        """
-        if not _is_plain(batch):
-            odd = [item for item in batch if not _is_item(item)]
-            if odd:
-                return odd[:1]
-            # A subclass of `str` may have an `__eq__` and a `__hash__` of its own. As in Bytewax, its keys become plain
-            # before anything asks them.
-            batch = [(str.__str__(key), value) for key, value in batch]
-        if len(self._groups) == 1:
-            return [Parcel(self, [(0, batch)], [])]
-        lanes: dict[int, list[Item]] = {}
-        for item in batch:
-            worker = self._worker_of[group_of(item[0], self._key_groups)]
-            if worker in lanes:
-                lanes[worker].append(item)
-            else:
-                lanes[worker] = [item]
-        return [Parcel(self, list(lanes.items()), [])]
+        parcel = Parcel()
+        parcel.in_front = [(group, not self._is_timed) for group in range(self._key_groups)]
+        return parcel
 
     def note_epoch(self, parcel: Parcel, epoch: int) -> None:
-        """Address a parcel in an epoch: put wakes in front, for the key groups that need one."""
+        """Address a parcel in an epoch, and add the wakes that it needs there."""
+        parcel.sender, parcel.epoch, parcel.behind = self, epoch, ()
+        is_first = self._epoch is None
         if epoch != self._epoch:
-            # What is due at a resume comes before the first item, so the first parcel wakes all.
-            self._few = MANY if self._epoch is not None else 0
-            self._asleep = [set(groups) for groups in self._groups]
-            self._epoch = epoch
-        parcel.epoch = epoch
-        for group in parcel.wakes:
-            self._asleep[self._worker_of[group]].discard(group)
-        for worker, items in parcel.lanes:
-            if self._asleep[worker]:
-                parcel.wakes += self._wakes(self._asleep[worker], items)
+            self._epoch, self._by_need = epoch, WAKE_ALL_AFTER
+            self._asleep = set(self._worker_of)
+        if not parcel:
+            self._asleep.difference_update([group for group, more in parcel.in_front if more])
+        elif self._asleep:
+            self._add_wakes(parcel, is_first)
+        else:
+            parcel.in_front = ()
 
-    def _wakes(self, asleep: set[int], items: list[Item]) -> Iterable[int]:
-        self._few -= len(items)
-        wakes = set(asleep)
-        if len(items) <= FEW and self._few > 0:
-            wakes &= {group_of(key, self._key_groups) for key, _ in items}
-        asleep -= wakes
-        return wakes
+    def _add_wakes(self, parcel: Parcel, is_first: bool) -> None:
+        # What is due at a resume comes before the first item, of whatever key.
+        parcel.in_front = [(group, False) for group in self._worker_of] if is_first else []
+        if self._is_timed and len(parcel) <= SINGLE:
+            parcel.behind = [*self._groups_of(parcel) & self._asleep]
+            return
+        self._by_need -= len(parcel)
+        wakes = self._asleep
+        if len(parcel) <= WAKE_BY_NEED and self._by_need > 0:
+            wakes = wakes & self._groups_of(parcel)
+        elif len(self._groups) > 1:
+            workers = {self._worker_of[group] for group in self._groups_of(parcel)}
+            wakes = {group for group in wakes if self._worker_of[group] in workers}
+        self._asleep = self._asleep - wakes
+        parcel.in_front += [(group, True) for group in wakes]
+
+    def _groups_of(self, items: list[Item]) -> set[int]:
+        return {group_of(key, self._key_groups) for key, _ in items}
 
     def unload(self, parcel: Parcel) -> list[tuple[str, Chunk]]:
         """Take a parcel apart.
 
         :arg parcel: Addressed.
 
-        :returns: Chunks, each under the name that Bytewax routes it by.
+        :returns: Chunks, each under the name that Bytewax routes it by. Bytewax may hand the last ones over an
+            activation later than the first.
 
         """
-        epoch, out = parcel.epoch, list[tuple[str, Chunk]]()
-        if parcel.wakes:
-            out = [(self._names[group], (group, epoch, [])) for group in parcel.wakes]
-        for worker, items in parcel.lanes:
-            name, anchor = self._anchors[worker]
-            out.append((name, (anchor, epoch, items)))
+        epoch, name_of = parcel.epoch, self._names
+        out: list[tuple[str, Chunk]] = [(name_of[group], (group, epoch, [], more)) for group, more in parcel.in_front]
+        if parcel:
+            for worker, items in [(0, parcel)] if len(self._groups) == 1 else self._split(parcel).items():
+                anchor = self._anchors[worker]
+                assert anchor is not None
+                out.append((name_of[anchor], (anchor, epoch, items, False)))
+        out += [(name_of[group], (group, epoch, [], False)) for group in parcel.behind]
         return out
+
+    def _split(self, items: list[Item]) -> dict[int, list[Item]]:
+        worker_of, key_groups = self._worker_of, self._key_groups
+        lanes: dict[int, list[Item]] = {}
+        for item in items:
+            worker = worker_of[group_of(item[0], key_groups)]
+            if worker in lanes:
+                lanes[worker].append(item)
+            else:
+                lanes[worker] = [item]
+        return lanes
 
 
 class Lanes:
     """The lanes of one step: the senders of this process, found by the thread that runs them."""
 
-    def __init__(self, key_groups: int) -> None:
+    def __init__(self, key_groups: int, is_timed: bool) -> None:
         """Init.
 
-        :arg key_groups: Number of key groups.
+        :arg is_timed: Whether the step may have timers.
 
         """
         self._key_groups = key_groups
+        self._is_timed = is_timed
         self._senders: dict[int, Sender] = {}
 
     def begin(self, workers: int) -> Sender:
@@ -163,22 +164,34 @@ class Lanes:
         :returns: Its sender.
 
         """
-        sender = self._senders[threading.get_ident()] = Sender(self._key_groups, workers)
+        sender = self._senders[threading.get_ident()] = Sender(self._key_groups, workers, self._is_timed)
         return sender
 
-    def pack(self, batch: list[Any]) -> list[Any]:
-        """See `Sender.pack`."""
-        return self._senders[threading.get_ident()].pack(batch)
+    def note_epoch(self, step_id: str, item: Any, epoch: int, worker_index: int) -> None:
+        """See `Sender.note_epoch`; what is no parcel is passed on."""
+        if type(item) is Parcel:
+            self._senders[threading.get_ident()].note_epoch(item, epoch)
 
 
-def note_epoch(step_id: str, item: Any, epoch: int, worker_index: int) -> None:
-    """See `Sender.note_epoch`; what is no parcel is passed on."""
-    if type(item) is Parcel:
-        item.sender.note_epoch(item, epoch)
+def pack(batch: list[Any]) -> list[Any]:
+    """Make a parcel of a batch.
+
+    :arg batch: Items from upstream.
+
+    :returns: A parcel; or what is no keyed item, for Bytewax to complain about it as it would have.
+
+    """
+    if _is_plain(batch):
+        return [Parcel(batch)]
+    odd = [item for item in batch if not _is_item(item)]
+    # A key of a subclass of `str` becomes a `str`, as in Bytewax, before anything asks what it is equal to.
+    return odd[:1] or [Parcel([(str.__str__(key), value) for key, value in batch])]
 
 
 def spread(batch: list[Any]) -> list[Any]:
     """See `Sender.unload`; what is no parcel is passed on."""
+    if len(batch) == 1 and type(batch[0]) is Parcel:
+        return batch[0].sender.unload(batch[0])
     out: list[Any] = []
     for item in batch:
         if type(item) is Parcel:

@@ -50,17 +50,13 @@ class LogicProcessor:
         """See `Processor.visit`."""
         self.states.visit(group)
 
-    def next_visit(self, group: int) -> datetime | None:
-        """See `Processor.next_visit`."""
-        return self.states.next_visit(group)
-
     def next_of(self, group: int) -> datetime | None:
         """See `Processor.next_of`."""
         return self.states.next_of(group)
 
-    def next(self, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
         """See `Processor.next`."""
-        return self.states.next(awake, tick)
+        return self.states.next(group, awake, tick)
 
     def on_items(self, items: list[Item]) -> list[Item]:
         """See `Processor.on_items`."""

@@ -150,17 +150,19 @@ class States(Generic[T]):
 
     # -- what is due
 
-    def next_visit(self, group: int) -> datetime | None:
-        """See `Processor.next_visit`."""
-        return self._pace.next(self._now()) if group in self._visits else None
-
     def next_of(self, group: int) -> datetime | None:
         """See `Processor.next_of`."""
-        return self.timers.next_of(group, self._now)
+        return self._or_visit(group, self.timers.next_of(group, self._now))
 
-    def next(self, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
         """See `Processor.next`."""
-        return self.timers.next(self._now, awake, tick)
+        return self._or_visit(group, self.timers.next(self._now, awake, tick))
+
+    def _or_visit(self, group: int, due: datetime | None) -> datetime | None:
+        if group not in self._visits:
+            return due
+        turn = self._pace.next(self._now())
+        return turn if due is None else min(due, turn)
 
     def is_due(self, now: datetime) -> bool:
         """Tell whether a key is due by some time."""

@@ -47,6 +47,8 @@ class Runner:
 
     states: Mapping[str, State]
     """Name to state: what its rows hold."""
+    is_timed: bool
+    """Whether the step may have timers."""
     make: MakeProcessor
 
 
@@ -88,7 +90,7 @@ def by_logics(
         logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, wakes)
         return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, ends, now)
 
-    return Runner(logic_state(settings.codec), make)
+    return Runner(logic_state(settings.codec), wakes, make)
 
 
 def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runner | None:
@@ -98,7 +100,7 @@ def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runn
     # The other operator is this one with a mapper that emits the one value of the user's mapper.
     flat = len(outer) < 3 or type(outer[-3]) is not class_of("stateful_map")
     operator = outer[-2] if flat else outer[-3]
-    return Runner(logic_state(settings.codec), partial(_map_processor, step_id, operator, flat, settings))
+    return Runner(logic_state(settings.codec), False, partial(_map_processor, step_id, operator, flat, settings))
 
 
 def _map_processor(

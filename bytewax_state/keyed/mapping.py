@@ -154,14 +154,10 @@ class MapProcessor:
     def visit(self, group: int) -> None:
         """See `Processor.visit`; there is nothing to do."""
 
-    def next_visit(self, group: int) -> datetime | None:
-        """See `Processor.next_visit`."""
-        return None
-
     def next_of(self, group: int) -> datetime | None:
         """See `Processor.next_of`."""
         return None
 
-    def next(self, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
         """See `Processor.next`."""
         return None

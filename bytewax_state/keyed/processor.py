@@ -60,14 +60,10 @@ class Processor(Protocol):
         """
         ...
 
-    def next_visit(self, group: int) -> datetime | None:
-        """Say when a key group wants a call of `visit`; `None`: never."""
-        ...
-
     def next_of(self, group: int) -> datetime | None:
-        """Say when a key group is due; `None`: never."""
+        """Say when a key group wants a call of `on_due` or `visit`; `None`: never."""
         ...
 
-    def next(self, awake: Collection[int], tick: timedelta) -> datetime | None:
-        """Say when the worker is due; see `TimerQueue.next`."""
+    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
+        """Say when the worker wants a call of `on_due`, or a key group one of `visit`; see `TimerQueue.next`."""
         ...

@@ -111,7 +111,8 @@ class BoxStore:
     def next_due(self, now: datetime) -> datetime | None:
         """Say when anything is due, or to be visited."""
         self.now = now
-        times = [self.states.next(self.store.groups, SECOND), *map(self.states.next_visit, self.store.groups)]
+        groups = self.store.groups
+        times = [self.states.next(group, groups, SECOND) for group in groups]
         return min((time for time in times if time is not None), default=None)
 
     def pop_due(self, now: datetime) -> list[str]:

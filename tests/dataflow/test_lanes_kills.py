@@ -49,7 +49,7 @@ def mortal(kill: Kill) -> type[GroupLogic]:
 
     class Mortal(GroupLogic):
         def on_batch(self, values: Any) -> Any:
-            what = "chunk" if any(items for _, _, items in values) else "wake"
+            what = "chunk" if any(items for _, _, items, _ in values) else "wake"
             return self._reach(what, lambda: super(Mortal, self).on_batch(values))
 
         def on_notify(self) -> Any:
