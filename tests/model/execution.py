@@ -125,9 +125,9 @@ class Execution(driver.Execution):
         self.came_from = self.ancestors()
         return notified
 
-    def put(self, key: str, value: int | None, due: datetime | None = None) -> None:
+    def put(self, key: str, value: int | None, due: datetime | None = None) -> driver.Items:
         """Set a value, or with `None` delete the key; a due time replaces that of before."""
-        self.batch([(key, (value, due))])
+        return self.batch([(key, (value, due))])
 
     def forget_timer(self, key: str) -> None:
         """Take the timer of a key away."""

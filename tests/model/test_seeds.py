@@ -1,6 +1,7 @@
 """Stories that the machine found, told again: each was a bug of the package once."""
 
 from collections.abc import Callable, Iterator
+from typing import Any
 
 import pytest
 
@@ -105,4 +106,25 @@ def test_a_deletion_that_hung_behind_its_list_spares_what_was_inherited_meanwhil
     shape = Shape(2, "rocksdb", 0)
     world.resume(shape)
     stall(world, 40, 5, 400, 1, 5, shape, "k1")
+    look_at_all(world)
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+@pytest.mark.parametrize("gone", [True, False])
+def test_what_was_due_before_an_item_came_may_come_before_it(begin: Begin, backend: Any, gone: bool) -> None:
+    """A store on disk asks a restored object for its time only as it comes into memory; the worker stood still."""
+    world = begin(Choices())
+    world.resume(Shape(1))
+    world.put("k0", 1, after=60)
+    world.end_epoch()
+    world.kill()
+    world.resume(Shape(1, backend))
+    world.wait(61)
+    if gone:
+        world.delete("k0")
+    else:
+        world.put("k0", 2)
+    world.look()
+    world.notify()
+    world.look()
     look_at_all(world)

@@ -64,6 +64,16 @@ class Timeline:
         assert set(due) <= set(keys) <= set(due_by(clock(), self.current))
         self.current = notified(self.current, keys)
 
+    def put(self, key: str, value: int | None, due: datetime | None, now: datetime) -> None:
+        """Hand an item over. A restored key that is due may be notified first: its object is asked for its time as it
+        comes into memory, and plain Bytewax, which has it there, would have notified it before the item came.
+        """
+        assert self.execution is not None
+        keys = [one for one, _ in self.execution.put(key, value, due)]
+        assert keys in ([], [key])
+        assert set(keys) <= set(due_by(now, self.current))
+        self.current = notified(self.current, keys)
+
     def commit(self, epoch: int, now: datetime) -> None:
         """All workers have written an epoch."""
         newest = self.epochs[self.recovery.resume]

@@ -128,16 +128,13 @@ class World:
         """Set a value; with `after`, ask to be notified that many seconds from now."""
         timeline = timeline or self.main
         due = None if after is None else self.clock() + timedelta(seconds=after)
-        execution = timeline.execution
-        assert execution is not None
-        execution.put(key, value, due)
+        timeline.put(key, value, due, self.clock())
         before = timeline.current.get(key)
         # A batch after which a logic asks for nothing leaves its schedule as it is.
         timeline.current[key] = value, due or (before[1] if before else None)
 
     def delete(self, key: str) -> None:
-        assert self.main.execution is not None
-        self.main.execution.put(key, None)
+        self.main.put(key, None, None, self.clock())
         self.main.current.pop(key, None)
 
     def forget_timer(self, key: str) -> None:
