@@ -93,7 +93,7 @@ class Execution:
         """Does the work of all: Bytewax calls it after all others, and all items come under its name."""
         self._has_begun = False  # whether the anchor was called when all were awake
         self._untold: set[int] = set()  # those for whose keys more items may come in this epoch without another wake
-        self._anchor_at: datetime | None = None  # what the anchor answered last
+        self._calls: dict[int, datetime] = {}  # key group to when Bytewax notifies it next
         self._thread = threading.get_native_id()
         self._keys = keys_of(step.settings)
         self._index = worker_index
@@ -225,12 +225,11 @@ class Execution:
 
         """
         self.awake.add(group)
+        self._calls.pop(group, None)
         self._processor.visit(group)
         if group == self._anchor:
             return self._processor.on_due(self.awake)
-        if self._anchor_at is None or self._anchor_at > self.now():
-            return self._processor.on_due((group,))
-        return []
+        return self._processor.on_due((group,)) if self._call_of(self._anchor) > self.now() else []
 
     def on_eof(self, group: int) -> list[Item]:
         """Take note that the input has ended; Bytewax tells all key groups, and the anchor last.
@@ -253,14 +252,21 @@ class Execution:
         """
         assert group is not None
         if group == self._anchor:
-            self._anchor_at = self._processor.next(group, self.awake, TICK)
-            return self._anchor_at
-        due = self._processor.next_of(group)
-        if group in self._untold:
-            # Bytewax is not told of the timers that later chunks will set.
-            tick = self.now() + TICK
-            return tick if due is None else min(due, tick)
+            due = self._processor.next(group, self.awake, self._call_of)
+        else:
+            due = self._processor.next_of(group)
+            if group in self._untold:
+                # Bytewax is not told of the timers that later chunks will set.
+                tick = self.now() + TICK
+                due = tick if due is None else min(due, tick)
+        if due is not None:
+            # `None` leaves Bytewax's schedule as it is.
+            self._calls[group] = due
         return due
+
+    def _call_of(self, group: int | None) -> datetime:
+        """Say when Bytewax notifies a key group next; if it does not, as the group is still to be woken, in a tick."""
+        return self._calls[group] if group in self._calls else self.now() + TICK
 
     def snapshot(self, group: int) -> bytes:
         """Make the state durable, if it changed since the last call, and name it.

@@ -5,7 +5,7 @@ not own when a logic leaves memory, nor what then becomes of it (`states`, `logi
 """
 
 from collections.abc import Callable, Collection, Iterable
-from datetime import datetime, timedelta
+from datetime import datetime
 from typing import Any
 
 from bytewax.errors import BytewaxRuntimeError
@@ -54,9 +54,9 @@ class LogicProcessor:
         """See `Processor.next_of`."""
         return self.states.next_of(group)
 
-    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, group: int, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
         """See `Processor.next`."""
-        return self.states.next(group, awake, tick)
+        return self.states.next(group, awake, woken_at)
 
     def on_items(self, items: list[Item]) -> list[Item]:
         """See `Processor.on_items`."""

@@ -6,7 +6,7 @@ its row says is the answer of another execution, which may have had other code. 
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
@@ -154,9 +154,9 @@ class States(Generic[T]):
         """See `Processor.next_of`."""
         return self._or_visit(group, self.timers.next_of(group, self._now))
 
-    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, group: int, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
         """See `Processor.next`."""
-        return self._or_visit(group, self.timers.next(self._now, awake, tick))
+        return self._or_visit(group, self.timers.next(self._now, awake, woken_at))
 
     def _or_visit(self, group: int, due: datetime | None) -> datetime | None:
         if group not in self._visits:
@@ -166,7 +166,7 @@ class States(Generic[T]):
 
     def is_due(self, now: datetime) -> bool:
         """Tell whether a key is due by some time."""
-        due = self.timers.next(lambda: now, self.groups, timedelta(0))
+        due = self.timers.next(lambda: now, self.groups, lambda group: now)
         return due is not None and due <= now
 
     def pop_due(self, now: datetime, groups: Collection[int]) -> Iterator[list[str]]:

@@ -5,7 +5,7 @@ It does not own where the values live (a column).
 """
 
 from collections.abc import Callable, Collection, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 from operator import itemgetter
 from typing import Any, TypeAlias
 
@@ -158,6 +158,6 @@ class MapProcessor:
         """See `Processor.next_of`."""
         return None
 
-    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, group: int, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
         """See `Processor.next`."""
         return None

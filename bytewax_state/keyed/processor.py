@@ -4,8 +4,8 @@ Owns the calls that whoever runs a step makes. It does not own when they come (t
 where state lives (the store). The key groups of a worker share its processor.
 """
 
-from collections.abc import Collection
-from datetime import datetime, timedelta
+from collections.abc import Callable, Collection
+from datetime import datetime
 from typing import Any, Protocol, TypeAlias
 
 Item: TypeAlias = tuple[str, Any]
@@ -64,6 +64,6 @@ class Processor(Protocol):
         """Say when a key group wants a call of `on_due` or `visit`; `None`: never."""
         ...
 
-    def next(self, group: int, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, group: int, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
         """Say when the worker wants a call of `on_due`, or a key group one of `visit`; see `TimerQueue.next`."""
         ...

@@ -8,7 +8,7 @@ freeze.
 
 import heapq
 from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from bytewax_state.keygroups import group_of
 from bytewax_state.store.column import RUN
@@ -173,14 +173,14 @@ class TimerQueue:
         self._refresh(now)
         return self._due.get(group)
 
-    def next(self, now: Clock, awake: Collection[int], tick: timedelta) -> datetime | None:
+    def next(self, now: Clock, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
         """Say when the worker is due next.
 
         :arg now: Tells the time.
 
         :arg awake: Key groups whose keys may be notified now.
 
-        :arg tick: How long from now what is due in another group is to be looked at again.
+        :arg woken_at: Tells when another group is woken, for which what is due in it has to wait.
 
         :returns: Time; a lower bound. `None`: never.
 
@@ -196,7 +196,7 @@ class TimerQueue:
         first, group = order[0]
         if first > self._at or group in awake:
             return first
-        return min(at if at > self._at or one in awake else self._at + tick for one, at in due.items())
+        return min(at if at > self._at or one in awake else max(at, woken_at(one)) for one, at in due.items())
 
     def pop(self, now: datetime, groups: Collection[int], known: Callable[[str], bool]) -> list[str]:
         """Take keys that are due off the schedule.

@@ -112,7 +112,7 @@ class BoxStore:
         """Say when anything is due, or to be visited."""
         self.now = now
         groups = self.store.groups
-        times = [self.states.next(group, groups, SECOND) for group in groups]
+        times = [self.states.next(group, groups, lambda one: now) for group in groups]
         return min((time for time in times if time is not None), default=None)
 
     def pop_due(self, now: datetime) -> list[str]:

@@ -1,6 +1,7 @@
 """On one worker results come in plain Bytewax's order, over all keys, those of timers and of the end included."""
 
 from collections.abc import Iterable
+from contextlib import closing
 from datetime import datetime, timedelta, timezone
 from pathlib import Path
 from random import Random
@@ -12,8 +13,12 @@ from bytewax.dataflow import Stream
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state import Settings
+from bytewax_state.dataflow.execution import TICK
+from bytewax_state.keygroups import group_of, groups_of_workers
+from bytewax_state.snapshot.layout import StepId
 from tests.dataflow.flows import OPERATORS
 from tests.dataflow.runs import LONG, ZERO, Batch, Job, Run, Step
+from tests.driver import Execution
 
 PAST = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
@@ -82,3 +87,48 @@ def test_results_are_in_the_order_of_plain_bytewax(
     ours.run(Run(interval=interval), settings)
     assert theirs.out
     assert ours.out == theirs.out
+
+
+class Timer(StatefulBatchLogic[datetime, str, Any]):
+    """Rings at the time that is its value."""
+
+    def __init__(self, due: datetime | None) -> None:
+        self.due = due
+
+    def on_batch(self, values: list[datetime]) -> tuple[list[str], bool]:
+        self.due = values[-1]
+        return [], False
+
+    def on_notify(self) -> tuple[list[str], bool]:
+        return ["ring"], True
+
+    def notify_at(self) -> datetime | None:
+        return self.due
+
+    def snapshot(self) -> datetime | None:
+        return self.due
+
+
+@pytest.mark.parametrize("seconds", [2, 0.05])
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+def test_what_came_due_while_the_worker_was_busy_comes_in_the_order_of_the_keys(
+    backend: str, seconds: float, tmp_path: Path
+) -> None:
+    """Though their groups sleep by then; whether Bytewax was told when they are due, or only of a tick."""
+    now, due = [PAST], PAST + timedelta(seconds=seconds)
+    settings = Settings(backend=backend, uri=None, dir=tmp_path / "work", memory="8MiB", key_groups=16)
+    woken = {group_of("other", 16), groups_of_workers(16, 1)[0][-1]}
+    keys = [key for number in range(40) if group_of(key := f"k{number:02}", 16) not in woken]
+    with closing(Execution(StepId("flow", "flow.s"), settings, Timer, now=lambda: now[0])) as run:
+        run.open()
+        run.batch([(key, due) for key in keys])
+        run.end_epoch()
+        if seconds > 1:
+            now[0] += TICK
+            assert run.notify() == []
+            run.end_epoch()
+        now[0] = due + timedelta(seconds=0.01)
+        run.batch([("other", PAST + timedelta(days=1))])
+        out = run.notify()
+        now[0] = max(now[0], PAST + TICK)
+        assert [*out, *run.notify()] == [(key, "ring") for key in keys]
