@@ -8,7 +8,7 @@ back, nothing else would get a turn. Asked by the timer queue of a step whose ob
 from collections.abc import Sized
 from datetime import timedelta
 
-from bytewax_state.store.timers import MOMENT
+from bytewax_state.store.timers import MIN_PAUSE
 
 SECONDS_EACH = 0.0001
 """How long such a notification is held back for each other one."""
@@ -36,10 +36,10 @@ class Hold:
 
         :arg keys: How many such keys a key group has.
 
-        :returns: A `MOMENT`, and for many keys longer: at most 10,000 come in a second, and fewer if they take long.
+        :returns: `MIN_PAUSE`, and for many keys longer: at most 10,000 come in a second, and fewer if they take long.
 
         """
-        return max(MOMENT, timedelta(seconds=keys * len(self._peers) * self._seconds_each))
+        return max(MIN_PAUSE, timedelta(seconds=keys * len(self._peers) * self._seconds_each))
 
     def note(self, keys: int, spent: timedelta) -> None:
         """Note how long it took to notify some keys.

@@ -18,14 +18,14 @@ from bytewax_state.keyed.processor import Item
 class LogicProcessor:
     """Runs the logics of a step's keys on one worker; see `Processor`."""
 
-    def __init__(self, states: States[Logic], logics: Logics, ends: bool, now: Callable[[], datetime]) -> None:
+    def __init__(self, states: States[Logic], logics: Logics, has_eof: bool, now: Callable[[], datetime]) -> None:
         """Init.
 
         :arg states: Where the logics are kept.
 
         :arg logics: How they are built.
 
-        :arg ends: Whether the end of input may mean anything to one of them.
+        :arg has_eof: Whether the end of input may mean anything to one of them.
 
         :arg now: Tells the time.
 
@@ -34,13 +34,13 @@ class LogicProcessor:
         self._logics = logics
         self._column = states.column
         self._timers = states.timers
-        self._ends = ends
+        self._has_eof = has_eof
         self._now = now
 
     @property
     def is_timed(self) -> bool:
         """See `Processor.is_timed`."""
-        return self._logics.wakes
+        return self._logics.has_timers
 
     def restore(self) -> None:
         """See `Processor.restore`."""
@@ -76,7 +76,7 @@ class LogicProcessor:
 
     def _on_batches(self, by_key: dict[str, list[Any]], live: dict[str, Logic], out: list[Item]) -> None:
         logics, set_timer, now = self._logics, self._timers.set, self._now
-        wakes = logics.wakes
+        has_timers = logics.has_timers
         key, method = "", "on_batch"
         try:
             for key in sorted(by_key):
@@ -90,7 +90,7 @@ class LogicProcessor:
                 for item in emit:
                     out.append((key, item))  # noqa: PERF401  # a generator would cost a frame for each call
                 if done is False or not _checked(done):
-                    if wakes:
+                    if has_timers:
                         method = "notify_at"
                         due = logic.notify_at()
                         # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
@@ -134,7 +134,7 @@ class LogicProcessor:
         # As in Bytewax, what is due by now comes before the end.
         while self.states.is_due(now):
             self._notify_due(now, self.states.groups, out)
-        for keys in self._column.walk(overrides_on_eof) if self._ends else ():
+        for keys in self._column.walk(overrides_on_eof) if self._has_eof else ():
             for key in keys:
                 logic = self._column.live[key]
                 if self._call(key, logic, "on_eof", out):

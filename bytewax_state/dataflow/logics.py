@@ -28,14 +28,14 @@ PROBES = 16
 class Logics:
     """The logics of one step on one worker, as bytes."""
 
-    def __init__(self, codec: StepCodec, builder: Callable[[Any], Logic], wakes: bool) -> None:
+    def __init__(self, codec: StepCodec, builder: Callable[[Any], Logic], has_timers: bool) -> None:
         """Init.
 
         :arg codec: Makes bytes of what `snapshot` returns.
 
         :arg builder: The step's own builder.
 
-        :arg wakes: Whether a logic of the step may ever want to be notified.
+        :arg has_timers: Whether a logic of the step may ever want to be notified.
 
         """
         self.step_id = codec.step_id
@@ -43,10 +43,10 @@ class Logics:
         self._builder = builder
         self._probes = PROBES
         # Bytes of a logic in its initial state, once a probe showed that they rebuild it. They need no further probe.
-        self._blank: bytes | None = None
-        self._resident = False
+        self._initial_bytes: bytes | None = None
+        self._never_spill = False
         self._clock_floor: datetime | None = None
-        self.wakes = wakes
+        self.has_timers = has_timers
 
     def build(self, key: str) -> Logic:
         """Build the logic of a key that has no state.
@@ -87,7 +87,7 @@ class Logics:
         :raises BytewaxRuntimeError: If the logic fails, or answers what is no time in UTC.
 
         """
-        if not self.wakes:
+        if not self.has_timers:
             return None
         try:
             due = item.notify_at()
@@ -97,7 +97,7 @@ class Logics:
 
     def spill(self, key: str, item: Logic) -> bytes | None:
         """See `Objects.spill`."""
-        if self._resident:
+        if self._never_spill:
             return None
         snapshot = self._snapshot(key, item)
         if _is_absent(snapshot):
@@ -107,7 +107,7 @@ class Logics:
         if data is None:
             return None
         if self._probes > 0 and not self._comes_back(key, item, data):
-            self._resident = True
+            self._never_spill = True
             return None
         self._note_clock(item)
         return data
@@ -129,7 +129,7 @@ class Logics:
 
     def _comes_back(self, key: str, item: Logic, data: bytes) -> bool:
         """Tell whether a logic may be spilled: unless it is shown that another one would come back."""
-        if data == self._blank:
+        if data == self._initial_bytes:
             return True
         try:
             before = decode(data)
@@ -154,7 +154,7 @@ class Logics:
                 "another one at each call, or its builder changes an order, or it cannot be looked into"
             )
         if found is Likeness.SAME and self._is_new(before):
-            self._blank = data  # a builder that ignores its state has passed too
+            self._initial_bytes = data  # a builder that ignores its state has passed too
         else:
             self._probes -= 1
         return True

@@ -26,7 +26,7 @@ T = TypeVar("T")
 class Objects(Protocol[T]):
     """What is known of the objects."""
 
-    wakes: bool
+    has_timers: bool
     """Whether one may ever want to be notified."""
 
     def dump(self, key: str, item: T) -> bytes:
@@ -91,7 +91,7 @@ class States(Generic[T]):
 
     def restore(self) -> None:
         """Take over the objects of an earlier execution."""
-        if self._objects.wakes:
+        if self._objects.has_timers:
             self._visits = {group: Visit(self._pace, *value_range(group, LOGIC_ID)) for group in self._store.restored}
         self._store.restore()
         if not self.column.has_cold:

@@ -68,7 +68,7 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> Runner:
 
 
 def by_logics(
-    step_id: str, builder: Callable[[Any], Any], settings: Settings, wakes: bool = True, ends: bool = True
+    step_id: str, builder: Callable[[Any], Any], settings: Settings, has_timers: bool = True, has_eof: bool = True
 ) -> Runner:
     """Run a step by its logics.
 
@@ -78,19 +78,19 @@ def by_logics(
 
     :arg settings: Of the step.
 
-    :arg wakes: Whether one of them may ever want to be notified.
+    :arg has_timers: Whether one of them may ever want to be notified.
 
-    :arg ends: Whether the end of input may mean anything to one of them.
+    :arg has_eof: Whether the end of input may mean anything to one of them.
 
     :returns: What runs it.
 
     """
 
     def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
-        logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, wakes)
-        return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, ends, now)
+        logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, has_timers)
+        return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, has_eof, now)
 
-    return Runner(logic_state(settings.codec), wakes, make)
+    return Runner(logic_state(settings.codec), has_timers, make)
 
 
 def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runner | None:

@@ -26,19 +26,15 @@ os.register_at_fork(after_in_child=lambda: _FORKS.append(None))
 class Owned(Generic[T]):
     """An object with one more reference than Python knows of, so that no garbage collection and no exit frees it."""
 
-    __slots__ = ("__weakref__", "_forks", "_owner", "thing")
+    __slots__ = ("__weakref__", "_forks", "_owner", "value")
 
-    def __init__(self, thing: T) -> None:
-        """Init.
-
-        :arg thing: What is owned.
-
-        """
+    def __init__(self, value: T) -> None:
+        """Init."""
         self._owner = os.getpid()
         self._forks = len(_FORKS)
-        self.thing: T | None = thing
+        self.value: T | None = value
         """It; `None` once it was let go of."""
-        ctypes.pythonapi.Py_IncRef(ctypes.py_object(thing))
+        ctypes.pythonapi.Py_IncRef(ctypes.py_object(value))
 
     def check(self) -> None:
         """Refuse to be used by another process.
@@ -49,19 +45,19 @@ class Owned(Generic[T]):
         if self._forks != len(_FORKS):
             raise _forked(self._owner)
 
-    def let_go(self) -> T | None:
+    def release(self) -> T | None:
         """Take it out, so that it is freed when the caller drops it.
 
         :returns: It; `None` the next time, and in a forked child, in which it is never freed.
 
         """
-        thing, self.thing = self.thing, None
-        if thing is None or self._owner != os.getpid():
+        value, self.value = self.value, None
+        if value is None or self._owner != os.getpid():
             return None
-        ctypes.pythonapi.Py_DecRef(ctypes.py_object(thing))
-        return thing
+        ctypes.pythonapi.Py_DecRef(ctypes.py_object(value))
+        return value
 
-    __del__ = let_go
+    __del__ = release
 
 
 def check_process() -> None:

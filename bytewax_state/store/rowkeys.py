@@ -3,9 +3,8 @@
 Owns their layout, which must never change while there are snapshots. It does not own values (`values`), nor which group
 a key belongs to (`keygroups`). Called by the stores, and by restore.
 
-A row key is the group (2 bytes, big-endian) and the space (1): 0 meta, 1 values, 2 timers. Then
+A row key is the group (2 bytes, big-endian) and the space (1): 1 values, 2 timers. Then
 
-    meta                    length (4) name
     value   state (2)       length (4) utf8(key) sub
     timer   state (2) due (8) length (4) utf8(key)
 
@@ -17,24 +16,13 @@ import struct
 
 from bytewax_state.errors import SnapshotCorruptError
 
-_META, _VALUE, _TIMER = range(3)
+_VALUE, _TIMER = 1, 2
 
 _GROUP = struct.Struct(">H")
 _SPACE = struct.Struct(">HB")
 _STATE = struct.Struct(">HBH")
-_META_ROW = struct.Struct(">HBI")
 _VALUE_ROW = struct.Struct(">HBHI")
 _TIMER_ROW = struct.Struct(">HBHqI")
-
-
-def meta_key(group: int, name: str) -> bytes:
-    """Make the row key of something that a group has one of.
-
-    :arg name: What it is.
-
-    """
-    utf8 = name.encode()
-    return _META_ROW.pack(group, _META, len(utf8)) + utf8
 
 
 def value_key(group: int, state: int, key: str, sub: bytes = b"") -> bytes:

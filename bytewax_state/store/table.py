@@ -212,7 +212,7 @@ class Table:
 
         Does nothing the next time, nor in a forked child.
         """
-        db = self._db.let_go()
+        db = self._db.release()
         if db is None:
             return
         open_files.BUDGET.give_back(self._files)
@@ -236,7 +236,7 @@ class Table:
     @contextmanager
     def _opened(self) -> Iterator[Rdict]:
         self._db.check()
-        db = self._db.thing
+        db = self._db.value
         if db is None:
             raise _closed(self._path)
         with _translated(self._path):
@@ -272,10 +272,10 @@ class _Cursor:
             yield key
 
     def close(self) -> None:
-        self._iterator.let_go()
+        self._iterator.release()
 
     def _next(self) -> RdictIter | None:
-        iterator = self._iterator.thing
+        iterator = self._iterator.value
         if iterator is None:
             raise _closed(self._path)
         if iterator.valid():

@@ -10,9 +10,9 @@ from datetime import datetime
 
 from bytewax_state.store.rowkeys import parse_timer_key, timer_key, timer_range
 from bytewax_state.store.rows import Rows
-from bytewax_state.store.timers import MOMENT, ORIGIN, HoldPolicy, from_microseconds, to_microseconds
+from bytewax_state.store.timers import MIN_PAUSE, ORIGIN, HoldPolicy, from_microseconds, to_microseconds
 
-MOST_EARLY = 10_000
+MAX_BEFORE_FRONTIER = 10_000
 """How many keys may be remembered in memory because they were never handed out and their rows are before the frontier.
 
 Between two calls of Bytewax these are at most the keys of a batch, unless the clock is set back.
@@ -29,19 +29,19 @@ class TimerRows:
     """
 
     __slots__ = (
+        "_before_frontier",
         "_begin",
         "_bound",
         "_cursor",
-        "_early",
         "_end",
         "_frontier",
         "_group",
+        "_handed_out",
         "_held",
         "_held_at",
         "_hold",
         "_new",
         "_now",
-        "_out",
         "_rows",
         "_state",
         "_waiting",
@@ -64,8 +64,8 @@ class TimerRows:
         self._begin, self._end = timer_range(group, state)
         self._frontier = self._begin
         self._new: datetime | None = None  # when the first row from the frontier on is due; a lower bound
-        self._early: dict[str, datetime] = {}  # keys before the frontier that were never handed out
-        self._out: set[str] = set()  # keys that were handed out for the first time, and have yet to come into memory
+        self._before_frontier: dict[str, datetime] = {}  # keys before the frontier that were never handed out
+        self._handed_out: set[str] = set()  # keys that were, for the first time, and have yet to come into memory
         self._waiting = False  # whether any key may be held back
         self._held = 0  # how many keys are
         self._held_at = ORIGIN  # when the pause before the next pass began
@@ -88,12 +88,12 @@ class TimerRows:
         if self._row(due, key) >= self._frontier:
             self._new = due if self._new is None else min(due, self._new)
         elif until is None:
-            self._early[key] = due
-            if len(self._early) > MOST_EARLY:
+            self._before_frontier[key] = due
+            if len(self._before_frontier) > MAX_BEFORE_FRONTIER:
                 self._retreat()
         else:
             if not self._waiting and self._cursor is None:
-                self._begin_pause(until - MOMENT)
+                self._begin_pause(until - MIN_PAUSE)
             self._waiting = True
             self._held += 1
 
@@ -105,10 +105,10 @@ class TimerRows:
         :returns: Until when its notification is held back; `None`: it is not.
 
         """
-        if self._row(due, key) >= self._frontier or self._early.pop(key, None) is not None:
+        if self._row(due, key) >= self._frontier or self._before_frontier.pop(key, None) is not None:
             return None
-        if key in self._out:
-            self._out.discard(key)
+        if key in self._handed_out:
+            self._handed_out.discard(key)
             return None
         self._held = max(0, self._held - 1)
         return self._not_before()
@@ -124,8 +124,8 @@ class TimerRows:
         if self._cursor is not None:
             return ORIGIN
         due = self._new
-        if self._early:
-            due = _earlier(due, min(self._early.values()))
+        if self._before_frontier:
+            due = _earlier(due, min(self._before_frontier.values()))
         if self._waiting:
             self._mind_clock(now())
             due = _earlier(due, self._not_before())
@@ -143,17 +143,17 @@ class TimerRows:
         """
         self._mind_clock(now)
         passes, bound = self._cursor is not None or (self._waiting and self._not_before() <= now), self._bound
-        keys = self._pop_early(now, limit)
+        keys = self._pop_before_frontier(now, limit)
         keys += self._pop_new(now, known, limit - len(keys))
-        self._out = set(keys)
+        self._handed_out = set(keys)
         if passes and len(keys) < limit:
             keys += self._pop_held(now, known, bound, limit - len(keys))
         return keys
 
-    def _pop_early(self, now: datetime, limit: int) -> list[str]:
-        keys = [key for key, due in self._early.items() if due <= now][:limit]
+    def _pop_before_frontier(self, now: datetime, limit: int) -> list[str]:
+        keys = [key for key, due in self._before_frontier.items() if due <= now][:limit]
         for key in keys:
-            del self._early[key]
+            del self._before_frontier[key]
         return keys
 
     def _pop_new(self, now: datetime, known: Callable[[str], bool], limit: int) -> list[str]:
@@ -173,9 +173,9 @@ class TimerRows:
             self._cursor = self._begin
             # The pass hands out all that is before its bound. What has to wait again is added again.
             self._waiting = bound < self._frontier
-        early, out = self._early, self._out
+        before, out = self._before_frontier, self._handed_out
         keys, self._cursor = self._take(
-            self._cursor, bound, lambda key: not (key in out or key in early or known(key)), limit
+            self._cursor, bound, lambda key: not (key in out or key in before or known(key)), limit
         )
         if self._cursor is None:
             self._begin_pause(now)
@@ -211,7 +211,7 @@ class TimerRows:
         """Set the frontier back to the first row, and forget all keys; those held back come once without a pause."""
         self._frontier = self._bound = self._begin
         self._cursor, self._waiting, self._held = None, False, 0
-        self._early.clear()
+        self._before_frontier.clear()
         self._new = self._first()
 
     def _first(self) -> datetime | None:

@@ -13,7 +13,7 @@ from typing import Protocol, TypeAlias
 ORIGIN = datetime.min.replace(tzinfo=timezone.utc)
 MICROSECOND = timedelta(microseconds=1)
 
-MOMENT = timedelta(milliseconds=100)
+MIN_PAUSE = timedelta(milliseconds=100)
 """How long a notification that came, and is at once due again, is held back at least."""
 
 
@@ -25,7 +25,7 @@ class HoldPolicy(Protocol):
 
         :arg keys: How many such keys a key group has.
 
-        :returns: At least a `MOMENT`.
+        :returns: At least `MIN_PAUSE`.
 
         """
         ...

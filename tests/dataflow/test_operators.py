@@ -56,13 +56,13 @@ def test_operators_on_plain_values_are_recognised(operator: str) -> None:
 def test_what_is_known_of_an_operator_is_true(operator: str) -> None:
     """Where its logics are said to have no hooks that do anything, they have none; where a user's may, nothing is."""
     ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
-    wakes, ends = _calls(outer)
+    has_timers, has_eof = _calls(outer)
     built = step.builder(None)
     logic = getattr(built, "logic", built)
     base = StatefulBatchLogic if logic is built else StatefulLogic
-    assert wakes or type(logic).notify_at is base.notify_at
-    assert ends or type(logic).on_eof is base.on_eof or logic.emit_mode != "final"
-    assert (wakes, ends) == KNOWN.get(operator, (True, True))
+    assert has_timers or type(logic).notify_at is base.notify_at
+    assert has_eof or type(logic).on_eof is base.on_eof or logic.emit_mode != "final"
+    assert (has_timers, has_eof) == KNOWN.get(operator, (True, True))
 
 
 def _outermost(operator: str) -> Operator:

@@ -8,7 +8,6 @@ from bytewax_state.errors import SnapshotCorruptError
 from bytewax_state.keygroups import MAX_KEY_GROUPS
 from bytewax_state.store.rowkeys import (
     group_range,
-    meta_key,
     parse_timer_key,
     parse_value_key,
     timer_key,
@@ -48,7 +47,6 @@ def test_no_row_of_a_key_is_a_prefix_of_another_keys(
         assert not value_key(group, state, other, other_sub).startswith(value_key(group, state, key))
         assert value_key(group, state, key, sub) != value_key(group, state, other, other_sub)
         assert not timer_key(group, state, 0, other).startswith(timer_key(group, state, 0, key))
-        assert not meta_key(group, other).startswith(meta_key(group, key))
 
 
 def test_a_key_that_looks_like_anothers_row_stays_apart() -> None:
@@ -58,7 +56,6 @@ def test_a_key_that_looks_like_anothers_row_stays_apart() -> None:
 
 
 ROWS = st.one_of(
-    st.tuples(st.just("meta"), GROUPS, st.just(0), KEYS),
     st.tuples(st.just("value"), GROUPS, STATES, KEYS),
     st.tuples(st.just("timer"), GROUPS, STATES, KEYS),
 )
@@ -67,8 +64,6 @@ ROWS = st.one_of(
 def row_key(row: tuple[str, int, int, str]) -> bytes:
     """Make a row key of any kind."""
     kind, group, state, key = row
-    if kind == "meta":
-        return meta_key(group, key)
     return value_key(group, state, key) if kind == "value" else timer_key(group, state, LAST_MICROSECOND, key)
 
 
@@ -102,7 +97,7 @@ def test_timers_sort_by_due_time(group: int, state: int, timer: tuple[int, str],
 
 @pytest.mark.parametrize(
     "row",
-    [b"", b"\0", value_key(1, 2, "key")[:-1], timer_key(1, 2, 3, "key"), meta_key(1, "key"), b"\0\1\1\0\0\0\0\0\1\xff"],
+    [b"", b"\0", value_key(1, 2, "key")[:-1], timer_key(1, 2, 3, "key"), b"\0\0\0", b"\0\1\1\0\0\0\0\0\1\xff"],
 )
 def test_what_is_no_value_row_key_is_corrupt(row: bytes) -> None:
     """A damaged row key is told by an error of ours."""

@@ -8,8 +8,8 @@ import pytest
 
 from bytewax_state.dataflow.hold import SECONDS_EACH, Hold
 from bytewax_state.store.column import RUN
-from bytewax_state.store.timer_rows import MOST_EARLY
-from bytewax_state.store.timers import MOMENT
+from bytewax_state.store.timer_rows import MAX_BEFORE_FRONTIER
+from bytewax_state.store.timers import MIN_PAUSE
 from tests.contracts.store_contract import NOW, SECOND, Box, BoxStore, heap_store, rocksdb_store
 
 PAST = NOW - timedelta(days=1_000)
@@ -138,9 +138,9 @@ def test_what_is_due_again_waits_for_a_pause_though_it_is_touched(clock: Clock) 
     assert clock.activate() == ["a"]
     for _ in range(9):
         clock.touch("a")
-        assert clock.activate(MOMENT / 10) == []
+        assert clock.activate(MIN_PAUSE / 10) == []
     clock.touch("a")
-    assert clock.activate(MOMENT / 10 + INSTANT) == ["a"]
+    assert clock.activate(MIN_PAUSE / 10 + INSTANT) == ["a"]
 
 
 @pytest.mark.parametrize("then", [timedelta(0), -SECOND])
@@ -177,10 +177,10 @@ def test_what_is_remembered_of_spilled_keys_is_bounded(tmp_path: Path) -> None:
     clock.set("first", clock.now)
     assert clock.activate() == ["first"]
     clock.now -= timedelta(days=365)
-    keys = [f"key{number}" for number in range(MOST_EARLY + 500)]
+    keys = [f"key{number}" for number in range(MAX_BEFORE_FRONTIER + 500)]
     for number, key in enumerate(keys):
         clock.set(key, clock.now + SECOND + number * INSTANT)
-    assert len(clock.timers._spilled[0]._early) <= MOST_EARLY
+    assert len(clock.timers._spilled[0]._before_frontier) <= MAX_BEFORE_FRONTIER
     clock.activate(SECOND / 2)
     found = []
     for _ in range(300):
@@ -214,4 +214,4 @@ def test_a_pause_is_longer_than_what_it_is_between() -> None:
     assert hold.pause(100) > 2 * 8 * SECOND
     for _ in range(20):
         hold.note(100, -SECOND)
-    assert hold.pause(100) == MOMENT
+    assert hold.pause(100) == MIN_PAUSE
