@@ -14,6 +14,7 @@ import bytewax.operators as op
 from bytewax.dataflow import f_repr
 
 from bytewax_state.codecs import codec
+from bytewax_state.dataflow.builders import may_notify
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logics, error_in
 from bytewax_state.dataflow.states import States
@@ -64,7 +65,9 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> Runner:
     :returns: What runs it.
 
     """
-    return _by_mapper(step.step_id, outer, settings) or by_logics(step.step_id, step.builder, settings, *_calls(outer))
+    return _by_mapper(step.step_id, outer, settings) or by_logics(
+        step.step_id, step.builder, settings, *_calls(step, outer)
+    )
 
 
 def by_logics(
@@ -128,18 +131,21 @@ def _map_processor(
     )
 
 
-def _calls(outer: tuple[Any, ...]) -> tuple[bool, bool]:
+def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool]:
     """Tell whether the logics of a step may have a `notify_at`, and an `on_eof`, that do anything.
 
-    That is known only where an operator of Bytewax's own makes logics of its own class. A user's builder may return
-    another class for each state, and an object may get a method that its class lacks.
+    That is known where an operator of Bytewax's own makes logics of its own class. A user's builder may return another
+    class for each state, and an object may get a method that its class lacks, unless the builder is itself a class that
+    does nothing of the kind.
     """
-    if len(outer) < 2 or type(outer[-1]) is not class_of("stateful"):
-        return True, True
-    operator = type(outer[-2])
+    if not outer or type(outer[-1]) is not class_of("stateful"):
+        return may_notify(step.builder), True
+    operator = type(outer[-2]) if len(outer) > 1 else None
     if operator is class_of("join"):
         return False, outer[-2].emit_mode == "final"
-    return operator is not class_of("fold_final"), True
+    if operator is class_of("fold_final"):
+        return False, True
+    return may_notify(outer[-1].builder), True
 
 
 def class_of(operator: str) -> Any:

@@ -23,6 +23,8 @@ MODULES = (bytewax.operators, bytewax.operators.windowing)
 CORE = bytewax.operators.stateful_batch
 KNOWN = {
     "join": (False, False),
+    # Their builders are classes, which tell it themselves.
+    **dict.fromkeys(["stateful", "stateful_batch"], (False, True)),
     **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], (False, True)),
 }
 """Operators to whose logics notifications, or the end of input, mean nothing."""
@@ -56,7 +58,7 @@ def test_operators_on_plain_values_are_recognised(operator: str) -> None:
 def test_what_is_known_of_an_operator_is_true(operator: str) -> None:
     """Where its logics are said to have no hooks that do anything, they have none; where a user's may, nothing is."""
     ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
-    has_timers, has_eof = _calls(outer)
+    has_timers, has_eof = _calls(step, outer)
     built = step.builder(None)
     logic = getattr(built, "logic", built)
     base = StatefulBatchLogic if logic is built else StatefulLogic

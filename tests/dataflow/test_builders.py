@@ -1,0 +1,141 @@
+"""What is known of a builder: that nothing which it makes asks to be notified, or else nothing."""
+
+from abc import ABC, ABCMeta
+from dataclasses import dataclass
+from functools import partial
+from typing import Any
+
+import pytest
+from bytewax.operators import StatefulBatchLogic, StatefulLogic
+
+from bytewax_state.dataflow.builders import may_notify
+
+
+class Plain(StatefulLogic[Any, Any, Any]):
+    """Says `notified` in its docs, and has nothing of the kind."""
+
+    limit = 3
+
+    def __init__(self, state: Any) -> None:
+        self.state = state
+
+    @property
+    def name(self) -> str:
+        return str(self.state)
+
+    @staticmethod
+    def make() -> int:
+        return 1
+
+    def on_item(self, value: Any) -> Any:
+        return [value], False
+
+    def snapshot(self) -> Any:
+        return self.state
+
+
+@dataclass
+class Batched(StatefulBatchLogic[Any, Any, Any]):
+    state: Any
+
+    def on_batch(self, values: list[Any]) -> Any:
+        return values, self.__class__ is None
+
+    def snapshot(self) -> Any:
+        return self.state
+
+
+class Slotted(Plain, ABC):
+    __slots__ = ("more",)
+
+
+class Defines(Plain):
+    def notify_at(self) -> None:
+        return None
+
+
+class Inherits(Defines):
+    pass
+
+
+class Assigns(Plain):
+    def on_item(self, value: Any) -> Any:
+        self.notify_at = lambda: None  # type: ignore[method-assign]
+        return [], False
+
+
+class Sets(Plain):
+    def on_item(self, value: Any) -> Any:
+        setattr(self, "notify_at", lambda: None)  # noqa: B010
+        return [], False
+
+
+class Nested(Plain):
+    def on_item(self, value: Any) -> Any:
+        return [later(self) for later in (lambda one: setattr(one, "notify_at", None),)], False
+
+
+class Updates(Plain):
+    def __init__(self, state: Any) -> None:
+        self.__dict__.update(state)
+
+
+class Makes(Plain):
+    def __new__(cls, state: Any) -> Any:
+        return Defines(state)
+
+
+class Becomes(Plain):
+    def on_item(self, value: Any) -> Any:
+        self.__class__ = Defines  # type: ignore[assignment]
+        return [], False
+
+
+class Calls(Plain):
+    on_item = partial(Sets.on_item)  # type: ignore[assignment]
+
+
+class Answers(Plain):
+    def __getattribute__(self, name: str) -> Any:
+        return super().__getattribute__(name)
+
+
+class Meta(ABCMeta):
+    pass
+
+
+class Made(Plain, metaclass=Meta):
+    pass
+
+
+def function(state: Any) -> Plain:
+    return Plain(state)
+
+
+@pytest.mark.parametrize("builder", [Plain, Batched, Slotted])
+def test_a_class_without_a_notify_at_is_known(builder: Any) -> None:
+    """It is its own builder, and makes nothing else."""
+    assert not may_notify(builder)
+
+
+@pytest.mark.parametrize(
+    "builder",
+    [
+        Defines,
+        Inherits,
+        Assigns,
+        Sets,
+        Nested,
+        Updates,
+        Makes,
+        Becomes,
+        Calls,
+        Answers,
+        Made,
+        function,
+    ],
+    ids=lambda builder: builder.__name__,
+)
+def test_nothing_is_known_of_others(builder: Any) -> None:
+    """Be it a function, a class that has the method, or one whose objects may get it."""
+    assert may_notify(builder)
