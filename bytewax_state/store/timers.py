@@ -63,7 +63,7 @@ class Timers:
     An entry that was put off stays in the heap, and is replaced when its turn comes.
     """
 
-    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_hold", "_queued")
+    __slots__ = ("_entries", "_heap", "_held", "_held_at", "_hold", "_queued", "_sound")
 
     def __init__(self, entries: dict[str, Entry], hold: HoldPolicy) -> None:
         """Init.
@@ -77,6 +77,7 @@ class Timers:
         self._entries = entries
         self._heap: list[Entry] = []
         self._queued: dict[str, Entry] = {}  # key to its one entry in the heap that counts; its own is not earlier
+        self._sound = 0  # how many entries counted when the others were last thrown out
         self._held: set[str] = set()  # keys that were notified, and were at once due again
         self._held_at = ORIGIN  # when the last of them was held back
 
@@ -215,7 +216,15 @@ class Timers:
             return
         self._queued[entry[2]] = entry
         heapq.heappush(self._heap, entry)
-        if len(self._heap) > 2 * len(self._queued) + 64:
-            # A key whose time is set to an earlier one leaves an entry each time.
-            self._heap = list(self._queued.values())
-            heapq.heapify(self._heap)
+        if len(self._heap) > 2 * self._sound + 64:
+            self._throw_out()
+
+    def _throw_out(self) -> None:
+        """Forget the entries that do not count: a key leaves one each time that it is set to an earlier time, or is
+        forgotten before its turn comes.
+        """
+        entries = self._entries
+        self._queued = {key: entries[key] for key in self._queued if key in entries}
+        self._heap = list(self._queued.values())
+        heapq.heapify(self._heap)
+        self._sound = len(self._heap)

@@ -145,6 +145,7 @@ def test_keys_that_come_and_go_leave_nothing_in_memory(tmp_path: Path) -> None:
     column, timers = store.states.column, store.states.timers
     noted = {name: len(getattr(column, name)) for name in ("live", "changed", "_fresh", "_gone", "_used")}
     noted |= {name: len(getattr(timers, name)) for name in ("_entries", "_stored", "_stale", "_order")}
+    noted["heaps"] = sum(len(one._heap) + len(one._queued) for one in timers._timers.values())
     assert max(noted.values()) < 2 * RUN, noted
     store.close()
 
