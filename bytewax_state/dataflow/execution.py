@@ -101,6 +101,7 @@ class Execution:
         self._storage = storage
         self._id = StoreId(step.id, new_store_id(now(), worker_index, token(4)))
         self._given: dict[int, tuple[Ref, bytes]] = {}
+        self._refs: dict[int, tuple[int, bytes]] = {}  # key group to its newest ref, with the version that it names
         self._store: Store | None = None
         self._processor: Processor
         self._versions: Versions | None = None
@@ -282,8 +283,13 @@ class Execution:
             self._publish(store, self._versions)
         self.awake.discard(group)
         self._untold.discard(group)
-        ref = Ref(self._id.store_id, store.version, group, self.step.settings.key_groups)
-        return ref.encode(self.step.id, self._keys)
+        version, ref = self._refs.get(group, (-1, b""))
+        if version != store.version:
+            ref = Ref(self._id.store_id, store.version, group, self.step.settings.key_groups).encode(
+                self.step.id, self._keys
+            )
+            self._refs[group] = store.version, ref
+        return ref
 
     def _publish(self, store: Store, versions: Versions) -> None:
         changed = store.flush()

@@ -70,7 +70,7 @@ class Sender:
         self._anchors = [groups[-1] if groups else None for groups in self._groups]
         self._worker_of = {group: worker for worker, groups in enumerate(self._groups) for group in groups}
         self._epoch: int | None = None
-        self._asleep: set[int] = set()  # groups that were not woken for all items of this epoch
+        self._woken: set[int] = set()  # groups that were woken for all items of this epoch
         self._by_need = 0  # how many items may come in this epoch before all groups are woken
 
     def hello(self) -> Parcel:
@@ -85,10 +85,10 @@ class Sender:
         is_first = self._epoch is None
         if epoch != self._epoch:
             self._epoch, self._by_need = epoch, WAKE_ALL_AFTER
-            self._asleep = set(self._worker_of)
+            self._woken = set()
         if not parcel:
-            self._asleep.difference_update([group for group, more in parcel.in_front if more])
-        elif self._asleep:
+            self._woken.update(group for group, more in parcel.in_front if more)
+        elif len(self._woken) < self._key_groups:
             self._add_wakes(parcel, is_first)
         else:
             parcel.in_front = ()
@@ -97,17 +97,22 @@ class Sender:
         # What is due at a resume comes before the first item, of whatever key.
         parcel.in_front = [(group, False) for group in self._worker_of] if is_first else []
         if self._is_timed and len(parcel) <= SINGLE:
-            parcel.behind = [*self._groups_of(parcel) & self._asleep]
+            parcel.behind = [*self._groups_of(parcel) - self._woken]
             return
         self._by_need -= len(parcel)
-        wakes = self._asleep
         if len(parcel) <= WAKE_BY_NEED and self._by_need > 0:
-            wakes = wakes & self._groups_of(parcel)
-        elif len(self._groups) > 1:
-            workers = {self._worker_of[group] for group in self._groups_of(parcel)}
-            wakes = {group for group in wakes if self._worker_of[group] in workers}
-        self._asleep = self._asleep - wakes
+            wakes = self._groups_of(parcel) - self._woken
+        else:
+            wakes = self._groups_beside(parcel) - self._woken
+        self._woken |= wakes
         parcel.in_front += [(group, True) for group in wakes]
+
+    def _groups_beside(self, items: list[Item]) -> set[int]:
+        """Name all groups of the workers that some items are for."""
+        if len(self._groups) == 1:
+            return set(self._groups[0])
+        workers = {self._worker_of[group] for group in self._groups_of(items)}
+        return {group for worker in workers for group in self._groups[worker]}
 
     def _groups_of(self, items: list[Item]) -> set[int]:
         return {group_of(key, self._key_groups) for key, _ in items}
