@@ -12,10 +12,10 @@ from bytewax.errors import BytewaxRuntimeError
 
 from bytewax_state.dataflow.logics import Logic, Logics, error_in, overrides_on_eof, plain_time
 from bytewax_state.dataflow.states import States
-from bytewax_state.keyed.processor import Item
+from bytewax_state.keyed.processor import Item, Processor
 
 
-class LogicProcessor:
+class LogicProcessor(Processor):
     """Runs the logics of a step's keys on one worker; see `Processor`."""
 
     def __init__(self, states: States[Logic], logics: Logics, has_eof: bool, now: Callable[[], datetime]) -> None:
@@ -31,16 +31,12 @@ class LogicProcessor:
 
         """
         self.states = states
+        self.is_timed = logics.has_timers
         self._logics = logics
         self._column = states.column
         self._timers = states.timers
         self._has_eof = has_eof
         self._now = now
-
-    @property
-    def is_timed(self) -> bool:
-        """See `Processor.is_timed`."""
-        return self._logics.has_timers
 
     def restore(self) -> None:
         """See `Processor.restore`."""

@@ -4,12 +4,11 @@ Owns what Bytewax's operators of these names do, errors included; the rows are t
 It does not own where the values live (a column).
 """
 
-from collections.abc import Callable, Collection, Sequence
-from datetime import datetime
+from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any, TypeAlias
 
-from bytewax_state.keyed.processor import Item
+from bytewax_state.keyed.processor import Item, Processor
 from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.store.store import Store
 from bytewax_state.store.values import make_value, parse_value
@@ -20,10 +19,8 @@ Mapper: TypeAlias = Callable[[Any, Any], Any]
 _key_of = itemgetter(0)
 
 
-class MapProcessor:
+class MapProcessor(Processor):
     """Runs a mapper over the states of a step's keys on one worker; see `Processor`."""
-
-    is_timed = False
 
     def __init__(
         self,
@@ -142,22 +139,3 @@ class MapProcessor:
             self._column.add(key, state)
         elif key in self._column.live:
             self._column.remove(key)
-
-    def on_due(self, groups: Collection[int]) -> list[Item]:
-        """See `Processor.on_due`; nothing ever is."""
-        return []
-
-    def on_end(self) -> list[Item]:
-        """See `Processor.on_end`; it means nothing here."""
-        return []
-
-    def visit(self, group: int) -> None:
-        """See `Processor.visit`; there is nothing to do."""
-
-    def next_of(self, group: int) -> datetime | None:
-        """See `Processor.next_of`."""
-        return None
-
-    def next(self, group: int, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
-        """See `Processor.next`."""
-        return None
