@@ -1,7 +1,8 @@
-"""What can be known of the logics that a user's builder makes, before it makes one.
+"""What is to be expected of the logics that a user's builder makes, before it makes one.
 
-Owns one question, whether any of them may ever want to be notified: a step whose logics never do costs less, as no key
-group has to be called again for timers that it was not told of (`lanes`). Asked when a step is attached.
+Owns one question, whether any of them will want to be notified: a step whose logics never do costs less, as no key
+group has to be called again for timers that it was not told of (`lanes`). Asked when a step is attached. A wrong answer
+loses no timer: each logic is asked all the same.
 """
 
 import dis
@@ -21,12 +22,13 @@ _SIGNS = frozenset({"notify_at", "__new__", "__getattribute__", "__dict__"})
 def may_notify(builder: Any) -> bool:
     """Tell whether what a builder makes may ever want to be notified.
 
-    A function may return an object of any class, and another one for each state. A class makes objects of its own, and
-    an object may get a method that its class lacks, but not without its name, or one of a few others, in the code.
+    A function may return an object of any class, and another one for each state. A class makes objects of its own; and
+    where one of these gets a method that the class lacks, the name of that, or of a few others, is in the code, unless
+    somebody else's code does it.
 
     :arg builder: The user's.
 
-    :returns: Whether it may; `True` where that is not known.
+    :returns: Whether it is to be expected.
 
     """
     if type(builder) not in (type, ABCMeta) or not issubclass(builder, _BASES):

@@ -11,7 +11,7 @@ from bytewax.operators import StatefulBatchLogic
 from bytewax_state.dataflow.execution import Execution
 from bytewax_state.dataflow.lanes import Chunk
 from bytewax_state.errors import IncompatibleError
-from bytewax_state.keyed.processor import Item
+from bytewax_state.keyed.processor import Item, Processor
 
 _NOTHING: tuple[list[list[Item]], bool] = ([], False)
 """What a call answers that emits nothing: this logic stays."""
@@ -31,7 +31,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
         self._execution = execution
         self._group = group
         self._is_open = False
-        self._is_timed = False
+        self._processor: Processor | None = None
 
     def on_batch(self, values: list[Chunk]) -> tuple[list[list[Item]], bool]:
         """Take chunks in.
@@ -91,7 +91,8 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
             execution before.
 
         """
-        return self._execution.notify_at(self._group) if self._is_timed else None
+        processor = self._processor
+        return None if processor is None or not processor.is_timed else self._execution.notify_at(self._group)
 
     def snapshot(self) -> bytes:
         """Freeze and publish the store, if this group is the first to ask since it changed.
@@ -114,7 +115,7 @@ class GroupLogic(StatefulBatchLogic[Chunk, list[Item], bytes]):
             msg = f"key group {group} of step {step_id!r} was given the ref of key group {self._group}"
             raise IncompatibleError(msg)
         self._group = group
-        self._is_timed = self._execution.open().is_timed
+        self._processor = self._execution.open()
         self._is_open = True
 
 

@@ -31,7 +31,7 @@ class LogicProcessor(Processor):
 
         """
         self.states = states
-        self.is_timed = logics.has_timers
+        self.is_timed = logics.expects_timers
         self._logics = logics
         self._column = states.column
         self._timers = states.timers
@@ -41,6 +41,7 @@ class LogicProcessor(Processor):
     def restore(self) -> None:
         """See `Processor.restore`."""
         self.states.restore()
+        self.is_timed = self.is_timed or self.states.has_timers
 
     def visit(self, group: int) -> None:
         """See `Processor.visit`."""
@@ -91,6 +92,7 @@ class LogicProcessor(Processor):
                         due = logic.notify_at()
                         # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
                         if due is not None:
+                            self.is_timed = True
                             set_timer(key, plain_time(due), now)
                         method = "on_batch"
                 else:

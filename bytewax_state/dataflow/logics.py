@@ -28,14 +28,18 @@ PROBES = 16
 class Logics:
     """The logics of one step on one worker, as bytes."""
 
-    def __init__(self, codec: StepCodec, builder: Callable[[Any], Logic], has_timers: bool) -> None:
+    def __init__(
+        self, codec: StepCodec, builder: Callable[[Any], Logic], has_timers: bool, expects_timers: bool
+    ) -> None:
         """Init.
 
         :arg codec: Makes bytes of what `snapshot` returns.
 
         :arg builder: The step's own builder.
 
-        :arg has_timers: Whether a logic of the step may ever want to be notified.
+        :arg has_timers: Whether to ask a logic of the step when it wants to be notified.
+
+        :arg expects_timers: Whether it is to be expected that one ever does.
 
         """
         self.step_id = codec.step_id
@@ -47,6 +51,7 @@ class Logics:
         self._never_spill = False
         self._clock_floor: datetime | None = None
         self.has_timers = has_timers
+        self.expects_timers = expects_timers
 
     def build(self, key: str) -> Logic:
         """Build the logic of a key that has no state.

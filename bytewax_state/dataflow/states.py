@@ -26,8 +26,8 @@ T = TypeVar("T")
 class Objects(Protocol[T]):
     """What is known of the objects."""
 
-    has_timers: bool
-    """Whether one may ever want to be notified."""
+    expects_timers: bool
+    """Whether one may ever want to be notified, so that restored ones are asked."""
 
     def dump(self, key: str, item: T) -> bytes:
         """Serialise an object for a snapshot.
@@ -91,7 +91,7 @@ class States(Generic[T]):
 
     def restore(self) -> None:
         """Take over the objects of an earlier execution."""
-        if self._objects.has_timers:
+        if self._objects.expects_timers:
             self._visits = {group: Visit(self._pace, *value_range(group, LOGIC_ID)) for group in self._store.restored}
         self._store.restore()
         if not self.column.has_cold:
@@ -163,6 +163,11 @@ class States(Generic[T]):
             return due
         turn = self._pace.next(self._now())
         return turn if due is None else min(due, turn)
+
+    @property
+    def has_timers(self) -> bool:
+        """Whether a key is scheduled."""
+        return self.timers.next(self._now, self.groups, lambda group: self._now()) is not None
 
     def is_due(self, now: datetime) -> bool:
         """Tell whether a key is due by some time."""

@@ -71,7 +71,12 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> Runner:
 
 
 def by_logics(
-    step_id: str, builder: Callable[[Any], Any], settings: Settings, has_timers: bool = True, has_eof: bool = True
+    step_id: str,
+    builder: Callable[[Any], Any],
+    settings: Settings,
+    has_timers: bool = True,
+    expects_timers: bool = True,
+    has_eof: bool = True,
 ) -> Runner:
     """Run a step by its logics.
 
@@ -81,7 +86,10 @@ def by_logics(
 
     :arg settings: Of the step.
 
-    :arg has_timers: Whether one of them may ever want to be notified.
+    :arg has_timers: Whether to ask them when they want to be notified.
+
+    :arg expects_timers: Whether it is to be expected that one of them ever does. If one does all the same, its key
+        group may come to know of its first timers only when it is woken next.
 
     :arg has_eof: Whether the end of input may mean anything to one of them.
 
@@ -90,10 +98,10 @@ def by_logics(
     """
 
     def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
-        logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, has_timers)
+        logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, has_timers, expects_timers)
         return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, has_eof, now)
 
-    return Runner(logic_state(settings.codec), has_timers, make)
+    return Runner(logic_state(settings.codec), expects_timers, make)
 
 
 def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runner | None:
@@ -131,21 +139,20 @@ def _map_processor(
     )
 
 
-def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool]:
-    """Tell whether the logics of a step may have a `notify_at`, and an `on_eof`, that do anything.
+def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool, bool]:
+    """Tell whether to ask the logics of a step for a time, whether to expect one, and whether to tell them of the end.
 
-    That is known where an operator of Bytewax's own makes logics of its own class. A user's builder may return another
-    class for each state, and an object may get a method that its class lacks, unless the builder is itself a class that
-    does nothing of the kind.
+    That they have no such method is known where an operator of Bytewax's own makes logics of its own class. A user's
+    builder may return another class for each state, and an object may get a method that its class lacks.
     """
     if not outer or type(outer[-1]) is not class_of("stateful"):
-        return may_notify(step.builder), True
+        return True, may_notify(step.builder), True
     operator = type(outer[-2]) if len(outer) > 1 else None
     if operator is class_of("join"):
-        return False, outer[-2].emit_mode == "final"
+        return False, False, outer[-2].emit_mode == "final"
     if operator is class_of("fold_final"):
-        return False, True
-    return may_notify(outer[-1].builder), True
+        return False, False, True
+    return True, may_notify(outer[-1].builder), True
 
 
 def class_of(operator: str) -> Any:

@@ -28,7 +28,7 @@ class Box:
 class Boxes:
     """What is known of boxes; one of `None` refuses to be spilled."""
 
-    has_timers = True
+    expects_timers = True
 
     def __init__(self) -> None:
         self.dumps = 0

@@ -2,13 +2,20 @@
 
 from abc import ABC, ABCMeta
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from functools import partial
+from pathlib import Path
 from typing import Any
 
+import bytewax.operators as op
 import pytest
 from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
+from bytewax_state import Settings
 from bytewax_state.dataflow.builders import may_notify
+from tests.dataflow.runs import Batch, results
+
+PAST = datetime(2020, 1, 1, tzinfo=timezone.utc)
 
 
 class Plain(StatefulLogic[Any, Any, Any]):
@@ -139,3 +146,35 @@ def test_a_class_without_a_notify_at_is_known(builder: Any) -> None:
 def test_nothing_is_known_of_others(builder: Any) -> None:
     """Be it a function, a class that has the method, or one whose objects may get it."""
     assert may_notify(builder)
+
+
+def _lend(logic: Any) -> None:
+    """Give an object what its class does not have, nor names."""
+    logic.notify_at = lambda: None if logic.state > 9 else PAST
+    logic.on_notify = lambda: (logic.ring(), False)
+
+
+class Lent(Plain):
+    """Rings once, at once, though its class does not know of it."""
+
+    def __init__(self, state: Any) -> None:
+        super().__init__(state or 0)
+        _lend(self)
+
+    def ring(self) -> list[Any]:
+        self.state += 10
+        return ["rang"]
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+def test_a_timer_that_was_not_expected_comes(backend: str, tmp_path: Path) -> None:
+    """With the next items, or at the end: it is never lost."""
+    assert not may_notify(Lent)
+    step = lambda up: op.stateful("s", up, Lent)  # noqa: E731
+    batches: list[Batch] = [[(f"k{number % 50}", number)] for number in range(100)]
+    settings = Settings(backend=backend, uri=None, dir=tmp_path / "work", memory="8MiB", cache_entries=3)
+    found, expected = results(step, batches, settings), results(step, batches)
+    assert {key: sorted(map(str, values)) for key, values in found.items()} == {
+        key: sorted(map(str, values)) for key, values in expected.items()
+    }
+    assert all("rang" in values for values in found.values())
