@@ -109,15 +109,15 @@ def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runn
     if len(outer) < 2 or (type(outer[-2]), type(outer[-1])) != (class_of("stateful_flat_map"), class_of("stateful")):
         return None
     # The other operator is this one with a mapper that emits the one value of the user's mapper.
-    flat = len(outer) < 3 or type(outer[-3]) is not class_of("stateful_map")
-    operator = outer[-2] if flat else outer[-3]
-    return Runner(logic_state(settings.codec), False, partial(_map_processor, step_id, operator, flat, settings))
+    is_flat = len(outer) < 3 or type(outer[-3]) is not class_of("stateful_map")
+    operator = outer[-2] if is_flat else outer[-3]
+    return Runner(logic_state(settings.codec), False, partial(_map_processor, step_id, operator, is_flat, settings))
 
 
 def _map_processor(
     step_id: str,
     operator: Any,
-    flat: bool,
+    is_flat: bool,
     settings: Settings,
     store: Store,
     mark: bytes,
@@ -126,14 +126,14 @@ def _map_processor(
     def expected(answer: object) -> str:
         return (
             f"return value of `mapper` {f_repr(operator.mapper)} in step {operator.step_id!r} must be a 2-tuple of "
-            f"`(updated_state, {'emit_values' if flat else 'emit_value'})`; got a {type(answer)!r} instead"
+            f"`(updated_state, {'emit_values' if is_flat else 'emit_value'})`; got a {type(answer)!r} instead"
         )
 
     return MapProcessor(
         store,
         StepCodec(step_id, codec(settings.codec)),
         operator.mapper,
-        flat,
+        is_flat,
         expected,
         lambda key: error_in(step_id, key, "on_batch"),
     )

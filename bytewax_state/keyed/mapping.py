@@ -27,7 +27,7 @@ class MapProcessor(Processor):
         store: Store,
         codec: StepCodec,
         mapper: Mapper,
-        flat: bool,
+        is_flat: bool,
         expected: Callable[[object], str],
         error_for: Callable[[str], Exception],
     ) -> None:
@@ -39,7 +39,7 @@ class MapProcessor(Processor):
 
         :arg mapper: The user's.
 
-        :arg flat: Whether what it emits are many values, in place of one.
+        :arg is_flat: Whether what it emits are many values, in place of one.
 
         :arg expected: Says what is wrong with an answer of the mapper that is no pair.
 
@@ -49,7 +49,7 @@ class MapProcessor(Processor):
         self._store = store
         self._codec = codec
         self._mapper = mapper
-        self._map = self._map_many if flat else self._map_one
+        self._is_flat = is_flat
         self._expected = expected
         self._error_for = error_for
         self._column = store.column(self)
@@ -94,8 +94,8 @@ class MapProcessor(Processor):
             column.settle()
         return out
 
-    def _map_one(self, items: list[Item], out: list[Item]) -> None:
-        live, mapper = self._column.live, self._mapper
+    def _map(self, items: list[Item], out: list[Item]) -> None:
+        live, mapper, is_flat = self._column.live, self._mapper, self._is_flat
         key: str = ""
         try:
             for key, value in items:
@@ -109,27 +109,11 @@ class MapProcessor(Processor):
                     self._put(key, state)
                 elif state is not before:
                     live[key] = state
-                out.append((key, emit))
-        except Exception as ex:
-            raise self._error_for(key) from ex
-
-    def _map_many(self, items: list[Item], out: list[Item]) -> None:
-        live, mapper = self._column.live, self._mapper
-        key: str = ""
-        try:
-            for key, value in items:
-                before = live.get(key)
-                answer = mapper(before, value)
-                try:
-                    state, emits = answer
-                except TypeError as ex:
-                    raise TypeError(self._expected(answer)) from ex
-                if before is None or state is None:
-                    self._put(key, state)
-                elif state is not before:
-                    live[key] = state
-                for emit in emits:
-                    out.append((key, emit))  # noqa: PERF401  # a generator would cost a frame for each item
+                if not is_flat:
+                    out.append((key, emit))
+                else:
+                    for one in emit:
+                        out.append((key, one))  # noqa: PERF401  # a generator would cost a frame for each item
         except Exception as ex:
             raise self._error_for(key) from ex
 
