@@ -91,7 +91,8 @@ class States(Generic[T]):
 
     def restore(self) -> None:
         """Take over the objects of an earlier execution."""
-        if self._objects.expects_timers:
+        # Other code may have set timers for objects that now are of a class without any.
+        if self._objects.expects_timers or self.timers.has_rows(self._store.restored):
             self._visits = {group: Visit(self._pace, *value_range(group, LOGIC_ID)) for group in self._store.restored}
         self._store.restore()
         if not self.column.has_cold:

@@ -12,7 +12,7 @@ from datetime import datetime
 
 from bytewax_state.keygroups import group_of
 from bytewax_state.store.column import RUN
-from bytewax_state.store.rowkeys import timer_key
+from bytewax_state.store.rowkeys import timer_key, timer_range
 from bytewax_state.store.rows import Row, Rows
 from bytewax_state.store.timer_rows import TimerRows
 from bytewax_state.store.timers import ORIGIN, Entry, HoldPolicy, Timers, from_microseconds, to_microseconds
@@ -73,6 +73,11 @@ class TimerQueue:
             if group in self._spilled:
                 self._spilled[group].restored()
                 self._touched.add(group)
+
+    def has_rows(self, groups: Iterable[int]) -> bool:
+        """Tell whether some key groups have timer rows, be their keys in memory or not."""
+        rows, state = self._rows, self._state
+        return rows is not None and any(True for group in groups for _ in rows.scan_keys(*timer_range(group, state)))
 
     # -- one key
 

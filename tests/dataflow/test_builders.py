@@ -2,7 +2,7 @@
 
 from abc import ABC, ABCMeta
 from dataclasses import dataclass
-from datetime import datetime, timezone
+from datetime import datetime, timedelta, timezone
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -13,9 +13,10 @@ from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
 from bytewax_state import Settings
 from bytewax_state.dataflow.builders import may_notify
-from tests.dataflow.runs import Batch, results
+from tests.dataflow.runs import Batch, Job, Run, results
 
 PAST = datetime(2020, 1, 1, tzinfo=timezone.utc)
+SOON = timedelta(seconds=0.5)
 
 
 class Plain(StatefulLogic[Any, Any, Any]):
@@ -178,3 +179,33 @@ def test_a_timer_that_was_not_expected_comes(backend: str, tmp_path: Path) -> No
         key: sorted(map(str, values)) for key, values in expected.items()
     }
     assert all("rang" in values for values in found.values())
+
+
+class Rings(Plain):
+    """Wants to be notified soon, whenever it is asked."""
+
+    def notify_at(self) -> datetime:
+        return datetime.now(timezone.utc) + SOON
+
+    def on_notify(self) -> Any:
+        return ["rang"], False
+
+
+class Silent(Plain):
+    """The same step in a later version of the flow, which asks for nothing any more."""
+
+    def on_notify(self) -> Any:
+        return ["rang"], False
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb"])
+def test_a_class_that_has_no_timers_any_more_is_not_notified(backend: str, tmp_path: Path) -> None:
+    """The times in its rows are what other code has asked for."""
+    assert not may_notify(Silent)
+    batches: list[Batch] = [[(f"k{number}", number) for number in range(20)], 2 * SOON, [("k1", 7)]]
+    settings = Settings(backend=backend, uri=str(tmp_path / "s"), dir=tmp_path / "w", memory="8MiB", key_groups=4)
+    job = Job(lambda up: op.stateful("s", up, Rings), batches, tmp_path)
+    job.run(Run(abort=1), settings)
+    job.step = lambda up: op.stateful("s", up, Silent)
+    job.run(Run(), settings)
+    assert "rang" not in [value for values in job.results().values() for value in values]
