@@ -7,7 +7,6 @@ else is run by its logics. Called by `attach`.
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from datetime import datetime
-from functools import partial
 from typing import Any, Protocol
 
 import bytewax.operators as op
@@ -65,7 +64,7 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> Runner:
     :returns: What runs it.
 
     """
-    return _by_mapper(step.step_id, outer, settings) or by_logics(
+    return _by_values(step.step_id, outer, settings) or by_logics(
         step.step_id, step.builder, settings, *_calls(step, outer)
     )
 
@@ -104,39 +103,35 @@ def by_logics(
     return Runner(logic_state(settings.codec), expects_timers, make)
 
 
-def _by_mapper(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runner | None:
-    """Run a step by its mapper, if it is one of `stateful_map` or `stateful_flat_map`."""
-    if len(outer) < 2 or (type(outer[-2]), type(outer[-1])) != (class_of("stateful_flat_map"), class_of("stateful")):
+def _by_values(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runner | None:
+    """Run a step on plain values, if it is one of an operator of Bytewax's of which that is known."""
+    if len(outer) < 2 or type(outer[-1]) is not class_of("stateful"):
         return None
-    # The other operator is this one with a mapper that emits the one value of the user's mapper.
-    is_flat = len(outer) < 3 or type(outer[-3]) is not class_of("stateful_map")
-    operator = outer[-2] if is_flat else outer[-3]
-    return Runner(logic_state(settings.codec), False, partial(_map_processor, step_id, operator, is_flat, settings))
+    processor = _PROCESSORS.get(type(outer[-2]))
+    if processor is None:
+        return None
+
+    def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
+        error_for = lambda key: error_in(step_id, key, "on_batch")  # noqa: E731
+        return processor(store, StepCodec(step_id, codec(settings.codec)), error_for, outer)
+
+    return Runner(logic_state(settings.codec), False, make)
 
 
 def _map_processor(
-    step_id: str,
-    operator: Any,
-    is_flat: bool,
-    settings: Settings,
-    store: Store,
-    mark: bytes,
-    now: Callable[[], datetime],
+    store: Store, codec: StepCodec, error_for: Callable[[str], Exception], outer: tuple[Any, ...]
 ) -> Processor:
+    # The other operator is this one with a mapper that emits the one value of the user's mapper.
+    is_flat = len(outer) < 3 or type(outer[-3]) is not class_of("stateful_map")
+    operator = outer[-2] if is_flat else outer[-3]
+
     def expected(answer: object) -> str:
         return (
             f"return value of `mapper` {f_repr(operator.mapper)} in step {operator.step_id!r} must be a 2-tuple of "
             f"`(updated_state, {'emit_values' if is_flat else 'emit_value'})`; got a {type(answer)!r} instead"
         )
 
-    return MapProcessor(
-        store,
-        StepCodec(step_id, codec(settings.codec)),
-        operator.mapper,
-        is_flat,
-        expected,
-        lambda key: error_in(step_id, key, "on_batch"),
-    )
+    return MapProcessor(store, codec, error_for, operator.mapper, is_flat, expected)
 
 
 def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool, bool]:
@@ -158,3 +153,7 @@ def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool, bool]:
 def class_of(operator: str) -> Any:
     """Return the class of the steps that an operator of Bytewax's makes; `None` if there is none."""
     return getattr(getattr(op, operator, None), "_op_cls", None)
+
+
+_PROCESSORS = {class_of("stateful_flat_map"): _map_processor}
+"""Class of the steps of an operator to what makes the processor of one, given the steps around the core step."""

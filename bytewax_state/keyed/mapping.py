@@ -4,38 +4,31 @@ Owns what Bytewax's operators of these names do, errors included; the rows are t
 It does not own where the values live (a column).
 """
 
-from collections.abc import Callable, Sequence
-from operator import itemgetter
+from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from bytewax_state.keyed.processor import Item, Processor
+from bytewax_state.keyed.plain import PlainProcessor, by_key
+from bytewax_state.keyed.processor import Item
 from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.store.store import Store
-from bytewax_state.store.values import make_value, parse_value
 
 Mapper: TypeAlias = Callable[[Any, Any], Any]
 """From the state of a key, `None` if it has none, and a value, to a pair: the state from now on, and what to emit."""
 
-_key_of = itemgetter(0)
 
-
-class MapProcessor(Processor):
+class MapProcessor(PlainProcessor):
     """Runs a mapper over the states of a step's keys on one worker; see `Processor`."""
 
     def __init__(
         self,
         store: Store,
         codec: StepCodec,
+        error_for: Callable[[str], Exception],
         mapper: Mapper,
         is_flat: bool,
         expected: Callable[[object], str],
-        error_for: Callable[[str], Exception],
     ) -> None:
-        """Init.
-
-        :arg store: Where the states are kept.
-
-        :arg codec: Makes bytes of a state.
+        """Init; see `PlainProcessor`.
 
         :arg mapper: The user's.
 
@@ -43,45 +36,15 @@ class MapProcessor(Processor):
 
         :arg expected: Says what is wrong with an answer of the mapper that is no pair.
 
-        :arg error_for: Makes the error that names a key on which the mapper failed.
-
         """
-        self._store = store
-        self._codec = codec
+        super().__init__(store, codec, error_for)
         self._mapper = mapper
         self._is_flat = is_flat
         self._expected = expected
-        self._error_for = error_for
-        self._column = store.column(self)
-
-    # -- cells
-
-    def dump(self, key: str, item: Any) -> bytes:
-        """See `Cells.dump`."""
-        return make_value(None, b"", self._codec.encode(key, item))
-
-    def spill(self, key: str, item: Any) -> bytes | None:
-        """See `Cells.spill`."""
-        data = self._codec.try_encode(item)
-        return None if data is None else make_value(None, b"", data)
-
-    def load(self, key: str, row: bytes) -> Any:
-        """See `Cells.load`."""
-        return self._codec.decode(key, parse_value(row).data)
-
-    def release(self, keys: Sequence[str]) -> None:
-        """See `Cells.release`."""
-
-    # -- the step
-
-    def restore(self) -> None:
-        """See `Processor.restore`."""
-        self._store.restore()
 
     def on_items(self, items: list[Item]) -> list[Item]:
         """See `Processor.on_items`."""
-        if len(items) > 1:
-            items = sorted(items, key=_key_of)
+        items = by_key(items)
         out: list[Item] = []
         column = self._column
         if column.is_volatile:

@@ -1,0 +1,70 @@
+"""Plain values: what processors have in common whose keys have values, and no objects with methods of their own.
+
+Owns how such a value becomes a row, which is the one that the snapshot of Bytewax's logic becomes, and comes back. It
+does not own what is done with it (the processors), nor where it lives (a column).
+"""
+
+from collections.abc import Callable, Sequence
+from operator import itemgetter
+from typing import Any
+
+from bytewax_state.keyed.processor import Item, Processor
+from bytewax_state.keyed.step_codec import StepCodec
+from bytewax_state.store.store import Store
+from bytewax_state.store.values import make_value, parse_value
+
+_key_of = itemgetter(0)
+
+
+class PlainProcessor(Processor):
+    """A processor that is its column's cells; see `Processor` and `Cells`."""
+
+    def __init__(self, store: Store, codec: StepCodec, error_for: Callable[[str], Exception]) -> None:
+        """Init.
+
+        :arg store: Where the values are kept.
+
+        :arg codec: Makes bytes of what a logic's snapshot would be.
+
+        :arg error_for: Makes the error that names a key on which a function of the user's failed.
+
+        """
+        self._store = store
+        self._codec = codec
+        self._error_for = error_for
+        self._column = store.column(self)
+
+    def restore(self) -> None:
+        """See `Processor.restore`."""
+        self._store.restore()
+
+    # -- cells
+
+    def dump(self, key: str, item: Any) -> bytes:
+        """See `Cells.dump`."""
+        return make_value(None, b"", self._codec.encode(key, self._snapshot(item)))
+
+    def spill(self, key: str, item: Any) -> bytes | None:
+        """See `Cells.spill`."""
+        data = self._codec.try_encode(self._snapshot(item))
+        return None if data is None else make_value(None, b"", data)
+
+    def load(self, key: str, row: bytes) -> Any:
+        """See `Cells.load`."""
+        return self._rebuilt(self._codec.decode(key, parse_value(row).data))
+
+    def release(self, keys: Sequence[str]) -> None:
+        """See `Cells.release`."""
+
+    def _snapshot(self, item: Any) -> Any:
+        """Make what the snapshot of Bytewax's logic would be."""
+        return item
+
+    def _rebuilt(self, snapshot: Any) -> Any:
+        """Make a value of what `_snapshot` made."""
+        return snapshot
+
+
+def by_key(items: list[Item]) -> list[Item]:
+    """Sort items by their keys, as Bytewax does: those of a key stay in order."""
+    return sorted(items, key=_key_of) if len(items) > 1 else items
