@@ -18,8 +18,8 @@ from bytewax_state.dataflow.group import GroupLogic
 from bytewax_state.dataflow.lanes import Chunk, Sender, pack, spread
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logic
-from bytewax_state.dataflow.states import States
 from bytewax_state.dataflow.swap import by_logics
+from bytewax_state.keyed.states import States
 from bytewax_state.keygroups import group_of, groups_of_workers, names
 from bytewax_state.settings import Settings
 from bytewax_state.snapshot.layout import StepId, StoreId

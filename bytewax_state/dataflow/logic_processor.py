@@ -4,18 +4,19 @@ Owns the order of calls that each logic gets, as Bytewax would make them, and th
 not own when a logic leaves memory, nor what then becomes of it (`states`, `logics`).
 """
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Iterable
 from datetime import datetime
 from typing import Any
 
 from bytewax.errors import BytewaxRuntimeError
 
 from bytewax_state.dataflow.logics import Logic, Logics, error_in, overrides_on_eof, plain_time
-from bytewax_state.dataflow.states import States
-from bytewax_state.keyed.processor import Item, Processor
+from bytewax_state.keyed.processor import Item
+from bytewax_state.keyed.states import States
+from bytewax_state.keyed.timed import TimedProcessor
 
 
-class LogicProcessor(Processor):
+class LogicProcessor(TimedProcessor[Logic]):
     """Runs the logics of a step's keys on one worker; see `Processor`."""
 
     def __init__(self, states: States[Logic], logics: Logics, has_eof: bool, now: Callable[[], datetime]) -> None:
@@ -30,30 +31,14 @@ class LogicProcessor(Processor):
         :arg now: Tells the time.
 
         """
-        self.states = states
+        super().__init__(states, has_eof, now)
         self.is_timed = logics.expects_timers
         self._logics = logics
-        self._column = states.column
-        self._timers = states.timers
-        self._has_eof = has_eof
-        self._now = now
 
     def restore(self) -> None:
         """See `Processor.restore`."""
-        self.states.restore()
+        super().restore()
         self.is_timed = self.is_timed or self.states.has_timers
-
-    def visit(self, group: int) -> None:
-        """See `Processor.visit`."""
-        self.states.visit(group)
-
-    def next_of(self, group: int) -> datetime | None:
-        """See `Processor.next_of`."""
-        return self.states.next_of(group)
-
-    def next(self, group: int, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
-        """See `Processor.next`."""
-        return self.states.next(group, awake, woken_at)
 
     def on_items(self, items: list[Item]) -> list[Item]:
         """See `Processor.on_items`."""
@@ -62,10 +47,7 @@ class LogicProcessor(Processor):
         if len(by_key) < len(items):
             by_key = _gathered(items)
         live = self._column.fetch(by_key)
-        if self.states.has_asked:
-            now = self._now()
-            for key in self.states.pop_asked(now):
-                self._notify(key, live[key], now, out)
+        self._notify_asked(out)
         self._on_batches(by_key, live, out)
         self._column.change(by_key)
         self.states.settle()
@@ -100,23 +82,6 @@ class LogicProcessor(Processor):
         except Exception as ex:
             raise self._error(key, method) from ex
 
-    def on_due(self, groups: Collection[int]) -> list[Item]:
-        """See `Processor.on_due`."""
-        out: list[Item] = []
-        if not self._timers.is_empty:
-            self._notify_due(self._now(), groups, out)
-        return out
-
-    def _notify_due(self, now: datetime, groups: Collection[int], out: list[Item]) -> None:
-        began, count = self._now(), 0
-        for keys in self.states.pop_due(now, groups):
-            for key in keys:
-                self._notify(key, self._column.live[key], now, out)
-            self.states.settle()
-            count += len(keys)
-        if count:
-            self.states.hold.note(count, self._now() - began)
-
     def _notify(self, key: str, logic: Logic, now: datetime, out: list[Item]) -> None:
         self._timers.drop(key)
         if self._call(key, logic, "on_notify", out):
@@ -124,23 +89,14 @@ class LogicProcessor(Processor):
             if due is not None:
                 self._timers.again(key, due, now)
 
-    def on_end(self) -> list[Item]:
-        """See `Processor.on_end`; it comes to every logic to which it matters, and spilled ones come back for it."""
-        out: list[Item] = []
-        now = self._now()
-        self.states.visit_all()
-        # As in Bytewax, what is due by now comes before the end.
-        while self.states.is_due(now):
-            self._notify_due(now, self.states.groups, out)
-        for keys in self._column.walk(overrides_on_eof) if self._has_eof else ():
-            for key in keys:
-                logic = self._column.live[key]
-                if self._call(key, logic, "on_eof", out):
-                    due = self._logics.due(key, logic)
-                    if due is not None:
-                        self._timers.set(key, due, self._now)
-            self.states.settle()
-        return out
+    def _minds_end(self, item: Logic) -> bool:
+        return overrides_on_eof(item)
+
+    def _end(self, key: str, item: Logic, out: list[Item]) -> None:
+        if self._call(key, item, "on_eof", out):
+            due = self._logics.due(key, item)
+            if due is not None:
+                self._timers.set(key, due, self._now)
 
     def _call(self, key: str, logic: Logic, method: str, out: list[Item]) -> bool:
         """Call a logic; return whether it stays."""
@@ -156,10 +112,6 @@ class LogicProcessor(Processor):
         else:
             self._column.change((key,))
         return not done
-
-    def _remove(self, key: str) -> None:
-        self._column.remove(key)
-        self._timers.drop(key)
 
     def _error(self, key: str, method: str) -> BytewaxRuntimeError:
         return error_in(self._logics.step_id, key, method)

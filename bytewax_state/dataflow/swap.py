@@ -16,9 +16,9 @@ from bytewax_state.codecs import codec
 from bytewax_state.dataflow.builders import may_notify
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logics, error_in
-from bytewax_state.dataflow.states import States
 from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.keyed.processor import Processor
+from bytewax_state.keyed.states import States
 from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.registry import State, logic_state
 from bytewax_state.settings import Settings

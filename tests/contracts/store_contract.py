@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from bytewax_state.dataflow.states import States
+from bytewax_state.keyed.states import States
 from bytewax_state.keygroups import group_of
 from bytewax_state.store.store import Backend, Frozen, Store, heap, rocksdb
 from bytewax_state.store.table import Memory, Table

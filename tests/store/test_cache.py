@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from bytewax_state.dataflow.visit import SHARE, TURN
+from bytewax_state.keyed.visit import SHARE, TURN
 from bytewax_state.keygroups import group_of
 from bytewax_state.store.column import RUN
 from tests.contracts.store_contract import ALL, NOW, SECOND, Box, Open, StoreContract, rocksdb_store

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bytewax_state.dataflow.hold import SECONDS_EACH, Hold
+from bytewax_state.keyed.hold import SECONDS_EACH, Hold
 from bytewax_state.store.column import RUN
 from bytewax_state.store.timer_rows import MAX_BEFORE_FRONTIER
 from bytewax_state.store.timers import MIN_PAUSE

@@ -7,7 +7,7 @@ time, so it asks those that are loaded first, and all others some at a time. Cal
 
 from datetime import datetime, timedelta
 
-from bytewax_state.dataflow.hold import SECONDS_EACH
+from bytewax_state.keyed.hold import SECONDS_EACH
 from bytewax_state.store.timers import ORIGIN
 from bytewax_state.store.values import MARK_BYTES, Value
 

@@ -2,7 +2,7 @@
 
 Owns that the row of an object also says when it wants to be notified, and that each restored object is asked once: what
 its row says is the answer of another execution, which may have had other code. It does not own the calls on the objects
-(`logic_processor`), nor their bytes (`logics`).
+(a processor makes them), nor their bytes (`Objects`).
 """
 
 from collections.abc import Callable, Collection, Iterator, Sequence
@@ -10,8 +10,8 @@ from datetime import datetime
 from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from bytewax_state.dataflow.hold import Hold
-from bytewax_state.dataflow.visit import Pace, Visit
+from bytewax_state.keyed.hold import Hold
+from bytewax_state.keyed.visit import Pace, Visit
 from bytewax_state.keygroups import group_of
 from bytewax_state.registry import LOGIC_ID
 from bytewax_state.store.column import RUN

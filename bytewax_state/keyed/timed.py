@@ -1,0 +1,109 @@
+"""What processors have in common whose keys have a time of their own: notifications, visits, and the end of the input.
+
+Owns in which order keys are notified, those first whose restored state was asked for its time just now. It does not own
+what is done with a key (the processors), nor when a key is due (`states`).
+"""
+
+from abc import abstractmethod
+from collections.abc import Callable, Collection
+from datetime import datetime
+from typing import Generic, TypeVar
+
+from bytewax_state.keyed.processor import Item, Processor
+from bytewax_state.keyed.states import States
+
+T = TypeVar("T")
+
+
+class TimedProcessor(Processor, Generic[T]):
+    """A processor over states that are notified; see `Processor`."""
+
+    def __init__(self, states: States[T], has_end: bool, now: Callable[[], datetime]) -> None:
+        """Init.
+
+        :arg states: Of the keys.
+
+        :arg has_end: Whether the end of input may mean anything to one of them.
+
+        :arg now: Tells the time.
+
+        """
+        self.states = states
+        self._has_end = has_end
+        self._column = states.column
+        self._timers = states.timers
+        self._now = now
+
+    def restore(self) -> None:
+        """See `Processor.restore`."""
+        self.states.restore()
+
+    def visit(self, group: int) -> None:
+        """See `Processor.visit`."""
+        self.states.visit(group)
+
+    def next_of(self, group: int) -> datetime | None:
+        """See `Processor.next_of`."""
+        return self.states.next_of(group)
+
+    def next(self, group: int, awake: Collection[int], woken_at: Callable[[int], datetime]) -> datetime | None:
+        """See `Processor.next`."""
+        return self.states.next(group, awake, woken_at)
+
+    def on_due(self, groups: Collection[int]) -> list[Item]:
+        """See `Processor.on_due`."""
+        out: list[Item] = []
+        if not self._timers.is_empty:
+            self._notify_due(self._now(), groups, out)
+        return out
+
+    def on_end(self) -> list[Item]:
+        """See `Processor.on_end`; it comes to every state to which it matters, and spilled ones come back for it."""
+        out: list[Item] = []
+        now = self._now()
+        self.states.visit_all()
+        # As in Bytewax, what is due by now comes before the end.
+        while self.states.is_due(now):
+            self._notify_due(now, self.states.groups, out)
+        for keys in self._column.walk(self._minds_end) if self._has_end else ():
+            for key in keys:
+                self._end(key, self._column.live[key], out)
+            self.states.settle()
+        return out
+
+    def _notify_due(self, now: datetime, groups: Collection[int], out: list[Item]) -> None:
+        began, count = self._now(), 0
+        for keys in self.states.pop_due(now, groups):
+            for key in keys:
+                self._notify(key, self._column.live[key], now, out)
+            self.states.settle()
+            count += len(keys)
+        if count:
+            self.states.hold.note(count, self._now() - began)
+
+    def _notify_asked(self, out: list[Item]) -> None:
+        """Notify those that are due of the restored states that a fetch has asked for their times."""
+        if self.states.has_asked:
+            now = self._now()
+            for key in self.states.pop_asked(now):
+                self._notify(key, self._column.live[key], now, out)
+
+    def _remove(self, key: str) -> None:
+        self._column.remove(key)
+        self._timers.drop(key)
+
+    @abstractmethod
+    def _notify(self, key: str, item: T, now: datetime, out: list[Item]) -> None:
+        """Notify a key, which is live.
+
+        :arg out: Gets what is emitted.
+
+        """
+
+    @abstractmethod
+    def _minds_end(self, item: T) -> bool:
+        """Tell whether the end of input may mean anything to a state."""
+
+    @abstractmethod
+    def _end(self, key: str, item: T, out: list[Item]) -> None:
+        """Tell a key, which is live, that the input has ended."""
