@@ -16,6 +16,7 @@ from bytewax_state.codecs import codec
 from bytewax_state.dataflow.builders import may_notify
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logics, error_in
+from bytewax_state.keyed.folding import FoldProcessor
 from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.keyed.processor import Processor
 from bytewax_state.keyed.states import States
@@ -134,6 +135,16 @@ def _map_processor(
     return MapProcessor(store, codec, error_for, operator.mapper, is_flat, expected)
 
 
+def _fold_processor(
+    store: Store, codec: StepCodec, error_for: Callable[[str], Exception], outer: tuple[Any, ...]
+) -> Processor:
+    operator = outer[-2]
+    # The other operators are this one, with a folder that begins with the first value, and then is the user's reducer.
+    is_reduce = len(outer) > 2 and type(outer[-3]) is class_of("reduce_final")
+    reducer = outer[-3].reducer if is_reduce else operator.folder
+    return FoldProcessor(store, codec, error_for, operator.builder, operator.folder, reducer)
+
+
 def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool, bool]:
     """Tell whether to ask the logics of a step for a time, whether to expect one, and whether to tell them of the end.
 
@@ -145,8 +156,6 @@ def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool, bool]:
     operator = type(outer[-2]) if len(outer) > 1 else None
     if operator is class_of("join"):
         return False, False, outer[-2].emit_mode == "final"
-    if operator is class_of("fold_final"):
-        return False, False, True
     return True, may_notify(outer[-1].builder), True
 
 
@@ -155,5 +164,5 @@ def class_of(operator: str) -> Any:
     return getattr(getattr(op, operator, None), "_op_cls", None)
 
 
-_PROCESSORS = {class_of("stateful_flat_map"): _map_processor}
+_PROCESSORS = {class_of("stateful_flat_map"): _map_processor, class_of("fold_final"): _fold_processor}
 """Class of the steps of an operator to what makes the processor of one, given the steps around the core step."""

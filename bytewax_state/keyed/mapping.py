@@ -7,7 +7,7 @@ It does not own where the values live (a column).
 from collections.abc import Callable
 from typing import Any, TypeAlias
 
-from bytewax_state.keyed.plain import PlainProcessor, by_key
+from bytewax_state.keyed.plain import PlainProcessor
 from bytewax_state.keyed.processor import Item
 from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.store.store import Store
@@ -42,22 +42,8 @@ class MapProcessor(PlainProcessor):
         self._is_flat = is_flat
         self._expected = expected
 
-    def on_items(self, items: list[Item]) -> list[Item]:
-        """See `Processor.on_items`."""
-        items = by_key(items)
-        out: list[Item] = []
-        column = self._column
-        if column.is_volatile:
-            self._map(items, out)
-        else:
-            keys = dict(items)
-            column.fetch(keys)
-            self._map(items, out)
-            column.change(keys)
-            column.settle()
-        return out
-
-    def _map(self, items: list[Item], out: list[Item]) -> None:
+    def _take(self, items: list[Item], out: list[Item]) -> None:
+        """See `PlainProcessor._take`."""
         live, mapper, is_flat = self._column.live, self._mapper, self._is_flat
         key: str = ""
         try:

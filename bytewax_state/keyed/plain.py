@@ -4,6 +4,7 @@ Owns how such a value becomes a row, which is the one that the snapshot of Bytew
 does not own what is done with it (the processors), nor where it lives (a column).
 """
 
+from abc import abstractmethod
 from collections.abc import Callable, Sequence
 from operator import itemgetter
 from typing import Any
@@ -38,6 +39,31 @@ class PlainProcessor(Processor):
         """See `Processor.restore`."""
         self._store.restore()
 
+    def on_items(self, items: list[Item]) -> list[Item]:
+        """See `Processor.on_items`."""
+        items = by_key(items)
+        out: list[Item] = []
+        column = self._column
+        if column.is_volatile:
+            self._take(items, out)
+        else:
+            keys = dict(items)
+            column.fetch(keys)
+            self._take(items, out)
+            column.change(keys)
+            column.settle()
+        return out
+
+    @abstractmethod
+    def _take(self, items: list[Item], out: list[Item]) -> None:
+        """Take items in.
+
+        :arg items: In the order of their keys, which are fetched.
+
+        :arg out: Gets what is emitted.
+
+        """
+
     # -- cells
 
     def dump(self, key: str, item: Any) -> bytes:
@@ -46,7 +72,9 @@ class PlainProcessor(Processor):
 
     def spill(self, key: str, item: Any) -> bytes | None:
         """See `Cells.spill`."""
-        data = self._codec.try_encode(self._snapshot(item))
+        snapshot = self._snapshot(item)
+        # Bytewax takes a row of `None` for that of a key whose value is to be built anew, so the value would be lost.
+        data = None if snapshot is None else self._codec.try_encode(snapshot)
         return None if data is None else make_value(None, b"", data)
 
     def load(self, key: str, row: bytes) -> Any:

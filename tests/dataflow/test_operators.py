@@ -15,6 +15,7 @@ from bytewax_state.dataflow.attach import _stateful, stateful_steps
 from bytewax_state.dataflow.execution import utc_now
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.swap import _calls, choose
+from bytewax_state.keyed.folding import FoldProcessor
 from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.store.store import Store, heap
 from tests.dataflow.flows import OPERATORS, flow_of
@@ -25,12 +26,14 @@ KNOWN = {
     "join": (False, False, False),
     # Their builders are classes, which tell what to expect.
     **dict.fromkeys(["stateful", "stateful_batch"], (True, False, True)),
-    **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], (False, False, True)),
 }
 """Operators to whose logics notifications, or the end of input, mean nothing, or probably nothing."""
 
-SWAPPED = {"stateful_map", "stateful_flat_map"}
-"""Operators that run on plain values."""
+SWAPPED = {
+    **dict.fromkeys(["stateful_map", "stateful_flat_map"], MapProcessor),
+    **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], FoldProcessor),
+}
+"""Operators that run on plain values, and what runs them."""
 
 
 def test_every_stateful_operator_is_there() -> None:
@@ -51,7 +54,7 @@ def test_operators_on_plain_values_are_recognised(operator: str) -> None:
     """And no other is taken for one of them."""
     ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
     made = choose(step, outer, Settings(uri=None)).make(Store(None, heap, 128, range(128), {}), bytes(8), utc_now)
-    assert type(made) is (MapProcessor if operator in SWAPPED else LogicProcessor)
+    assert type(made) is SWAPPED.get(operator, LogicProcessor)
 
 
 @pytest.mark.parametrize("operator", [operator for operator in OPERATORS if operator not in SWAPPED])

@@ -1,4 +1,4 @@
-"""`stateful_map` and `stateful_flat_map` on plain values: what Bytewax's own logics do, rows included."""
+"""Operators on plain values: what Bytewax's own logics do, rows included."""
 
 from collections.abc import Callable
 from pathlib import Path
@@ -40,10 +40,33 @@ def repeat(seen: list[int] | None, value: int) -> tuple[list[int] | None, list[i
     return (None if value == 5 else seen), seen[: max(0, value)]
 
 
-OPERATORS: dict[str, Step] = {
+def append(acc: list[int] | None, value: int) -> list[int] | None:
+    """Change the accumulator in place; `None` is one too."""
+    acc = [] if acc is None else acc
+    acc.append(value)
+    return None if value in (0, 5) else acc
+
+
+def add(one: int, other: int) -> int | None:
+    return None if other == 0 else one + other
+
+
+MAPPING: dict[str, Step] = {
     "map": lambda up: op.stateful_map("s", up, add_or_forget),
     "flat_map": lambda up: op.stateful_flat_map("s", up, repeat),
 }
+FINAL: dict[str, Step] = {
+    "fold": lambda up: op.fold_final("s", up, lambda: [-1], append),
+    "fold_from_none": lambda up: op.fold_final("s", up, lambda: None, append),
+}
+REDUCING: dict[str, Step] = {
+    "reduce": lambda up: op.reduce_final("s", up, add),
+    "count": lambda up: op.count_final("s", up, lambda item: item[0]),
+    "max": lambda up: op.max_final("s", up, by=abs),
+    "min": lambda up: op.min_final("s", up),
+}
+"""Of each batch, their core step is given what the step in front of it has reduced that to."""
+OPERATORS = MAPPING | FINAL
 
 
 class Running:
@@ -51,7 +74,7 @@ class Running:
 
     def __init__(self, operator: str, plain: bool, backend: Backend | None, folder: Path, restored: bool) -> None:
         flow = Dataflow("flow")
-        op.output("out", OPERATORS[operator](op.input("inp", flow, TestingSource([]))), TestingSink([]))
+        op.output("out", (OPERATORS | REDUCING)[operator](op.input("inp", flow, TestingSource([]))), TestingSink([]))
         ((_, step, outer),) = _stateful(flow.substeps)
         chosen = Settings(uri=None, key_groups=GROUPS)
         run = choose(step, outer, chosen) if plain else by_logics(step.step_id, step.builder, chosen)
@@ -60,13 +83,24 @@ class Running:
         self.store = Store(table, backend or heap, GROUPS, range(GROUPS), groups)
         self.processor: Processor = run.make(self.store, bytes(8), utc_now)
         self.processor.restore()
+        self._backend = backend
+
+    def end(self) -> list[Any]:
+        """Tell of the end; where keys are spilled, their order is up to which ones are."""
+        out = self.processor.on_end()
+        return out if self._backend in (None, heap, BACKENDS["rocksdb-100"]) else sorted(out, key=lambda item: item[0])
 
 
-@pytest.mark.parametrize("operator", OPERATORS)
+@pytest.mark.parametrize("operator", OPERATORS | REDUCING)
 @settings(deadline=None, max_examples=25)
-@given(before=BATCHES, after=BATCHES, backends=st.tuples(*[st.sampled_from(sorted({*BACKENDS} - {"none"}))] * 2))
+@given(
+    before=BATCHES,
+    after=BATCHES,
+    backends=st.tuples(*[st.sampled_from(sorted({*BACKENDS} - {"none"}))] * 2),
+    ends=st.booleans(),
+)
 def test_either_goes_on_from_what_the_other_wrote(
-    operator: str, before: list[Any], after: list[Any], backends: tuple[str, str]
+    operator: str, before: list[Any], after: list[Any], backends: tuple[str, str], ends: bool
 ) -> None:
     """Plain values from the rows of the logics, and the logics from theirs: with the same results as ever, in order."""
     expected: list[Any] | None = None
@@ -75,10 +109,14 @@ def test_either_goes_on_from_what_the_other_wrote(
             folder = Path(name)
             one = Running(operator, plain_before, BACKENDS[backends[0]], folder / "live", restored=False)
             found = [one.processor.on_items(batch) for batch in before]
+            found += [one.end()] if ends else []
             frozen = one.store.freeze(folder / "frozen")
             one.store.close()
             other = Running(operator, plain_after, BACKENDS[backends[1]], folder / "frozen", restored=True)
             found += [other.processor.on_items(batch) for batch in after]
+            found += [other.end(), other.end()]
+            other.store.flush()
+            found.append([sum(column.count.values()) for column in other.store._columns])
             other.store.close()
             found.append(frozen.rows)
         expected = expected or found
@@ -95,8 +133,8 @@ def test_results_are_those_of_plain_bytewax(operator: str, backend: str, batches
     with TemporaryDirectory() as name:
         running = Running(operator, True, BACKENDS[backend], Path(name) / "live", restored=False)
         found: dict[str, list[Any]] = {}
-        for batch in batches:
-            for key, value in running.processor.on_items(batch):
+        for emitted in (*map(running.processor.on_items, batches), running.processor.on_end()):
+            for key, value in emitted:
                 found.setdefault(key, []).append(value)
         running.store.close()
     assert {key.removesuffix(" "): values for key, values in expected.items()} == found
@@ -119,7 +157,30 @@ WRONG: dict[str, Callable[[Any, Any], Any]] = {
 @pytest.mark.parametrize("wrong", WRONG)
 def test_a_mapper_that_fails(wrong: str, operator: Callable[..., Stream[Any]]) -> None:
     """Gives Bytewax's error, in its words, with the step and the user's key."""
-    step = lambda up: operator("s", up, WRONG[wrong])  # noqa: E731
+    _fails_as_in_bytewax(lambda up: operator("s", up, WRONG[wrong]))
+
+
+FAILING: dict[str, Step] = {
+    "fold": lambda up: op.fold_final("s", up, int, _raise),
+    "reduce": lambda up: op.reduce_final("s", up, _raise),
+    "max": lambda up: op.max_final("s", up, by=lambda value: value.no),
+}
+
+
+@pytest.mark.parametrize("operator", FAILING)
+def test_a_folder_that_fails(operator: str) -> None:
+    """Gives Bytewax's error, in its words, with the step and the user's key; where it fails, among several, first."""
+    _fails_as_in_bytewax(FAILING[operator])
+
+
+def test_a_builder_that_fails() -> None:
+    """Gives its own error."""
+    ours = _failure(lambda up: op.fold_final("s", up, lambda: {}["no"], _raise), Settings(uri=None))
+    assert str(ours[-1]) == "'no'"
+    assert "for key 'key'" in str(ours[-2])
+
+
+def _fails_as_in_bytewax(step: Step) -> None:
     theirs, ours = _failure(step, None), _failure(step, Settings(uri=None))
     assert [*map(type, theirs[-2:])] == [*map(type, ours[-2:])]
     for their, our in zip(theirs[-2:], ours[-2:], strict=True):
@@ -138,5 +199,5 @@ def test_what_is_no_list_of_values_to_emit() -> None:
 
 def _failure(step: Step, chosen: Settings | None) -> list[BaseException]:
     with pytest.raises(Exception) as caught:  # noqa: PT011
-        results(step, [[("key", 1)]], chosen, [Run()])
+        results(step, [[("key 2", 1), ("key", 1)], [("key 2", 1), ("key", 1)]], chosen, [Run()])
     return list(causes(caught.value))
