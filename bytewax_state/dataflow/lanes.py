@@ -12,8 +12,8 @@ Owns what goes over these steps. It does not own what becomes of a chunk (`group
 """
 
 import threading
-from collections.abc import Sequence
-from operator import itemgetter
+from collections.abc import Iterable, Sequence
+from operator import countOf
 from typing import Any, TypeAlias
 
 from bytewax_state.keyed.processor import Item
@@ -35,8 +35,6 @@ called again and again; and Bytewax goes over all groups that ask for something 
 Chunk: TypeAlias = tuple[int, int, list[Item], bool]
 """Key group under whose name it travels, epoch, items (none: it is a wake), and whether more items may come for keys of
 that group in that epoch without another wake."""
-
-_key_of = itemgetter(0)
 
 
 class Parcel(list[Item]):
@@ -127,16 +125,21 @@ class Sender:
 
         """
         epoch, name_of = parcel.epoch, self._names
-        out: list[tuple[str, Chunk]] = [(name_of[group], (group, epoch, [], more)) for group, more in parcel.in_front]
+        out: list[tuple[str, Chunk]] = []
+        if parcel.in_front:
+            out = [(name_of[group], (group, epoch, [], more)) for group, more in parcel.in_front]
         if parcel:
-            for worker, items in [(0, parcel)] if len(self._groups) == 1 else self._split(parcel).items():
+            for worker, items in self._split(parcel):
                 anchor = self._anchors[worker]
                 assert anchor is not None
                 out.append((name_of[anchor], (anchor, epoch, items, False)))
-        out += [(name_of[group], (group, epoch, [], False)) for group in parcel.behind]
+        if parcel.behind:
+            out += [(name_of[group], (group, epoch, [], False)) for group in parcel.behind]
         return out
 
-    def _split(self, items: list[Item]) -> dict[int, list[Item]]:
+    def _split(self, items: list[Item]) -> Iterable[tuple[int, list[Item]]]:
+        if len(self._groups) == 1:
+            return ((0, items),)
         worker_of, key_groups = self._worker_of, self._key_groups
         lanes: dict[int, list[Item]] = {}
         for item in items:
@@ -145,7 +148,7 @@ class Sender:
                 lanes[worker].append(item)
             else:
                 lanes[worker] = [item]
-        return lanes
+        return lanes.items()
 
 
 class Lanes:
@@ -222,10 +225,13 @@ def _is_plain(batch: list[Any]) -> bool:
     if len(batch) == 1:
         item = batch[0]
         return type(item) is tuple and len(item) == 2 and type(item[0]) is str and item[0].isascii()
-    if set(map(type, batch)) != {tuple} or set(map(len, batch)) != {2}:
+    if countOf(map(type, batch), tuple) < len(batch):
         return False
-    keys = list(map(_key_of, batch))
-    return set(map(type, keys)) == {str} and "".join(keys).isascii()
+    try:
+        keys = [key for key, _ in batch if type(key) is str]
+    except ValueError:  # one is no pair
+        return False
+    return len(keys) == len(batch) and "".join(keys).isascii()
 
 
 def _is_item(item: Any) -> bool:

@@ -4,7 +4,7 @@ Owns the order of calls that each logic gets, as Bytewax would make them, and th
 not own when a logic leaves memory, nor what then becomes of it (`states`, `logics`).
 """
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from datetime import datetime
 from typing import Any
 
@@ -43,14 +43,13 @@ class LogicProcessor(TimedProcessor[Logic]):
     def on_items(self, items: list[Item]) -> list[Item]:
         """See `Processor.on_items`."""
         out: list[Item] = []
-        by_key: dict[str, list[Any]] = {key: [value] for key, value in items}
-        if len(by_key) < len(items):
-            by_key = _gathered(items)
+        by_key = _gathered(items)
         live = self._column.fetch(by_key)
         self._notify_asked(out)
         self._on_batches(by_key, live, out)
-        self._column.change(by_key)
-        self.states.settle()
+        if not self._column.is_volatile:
+            self._column.change(by_key)
+            self.states.settle()
         return out
 
     def _on_batches(self, by_key: dict[str, list[Any]], live: dict[str, Logic], out: list[Item]) -> None:
@@ -58,7 +57,7 @@ class LogicProcessor(TimedProcessor[Logic]):
         has_timers = logics.has_timers
         key, method = "", "on_batch"
         try:
-            for key in sorted(by_key):
+            for key in sorted(by_key) if len(by_key) > 1 else by_key:
                 logic = live.get(key)
                 if logic is None:
                     logic = logics.build(key)
@@ -117,8 +116,15 @@ class LogicProcessor(TimedProcessor[Logic]):
         return error_in(self._logics.step_id, key, method)
 
 
-def _gathered(items: Iterable[Item]) -> dict[str, list[Any]]:
-    by_key: dict[str, list[Any]] = {}
+def _gathered(items: list[Item]) -> dict[str, list[Any]]:
+    """Gather the values of each key."""
+    if len(items) == 1:
+        ((key, value),) = items
+        return {key: [value]}
+    by_key: dict[str, list[Any]] = {key: [value] for key, value in items}
+    if len(by_key) == len(items):
+        return by_key
+    by_key.clear()
     for key, value in items:
         if key in by_key:
             by_key[key].append(value)

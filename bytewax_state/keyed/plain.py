@@ -47,7 +47,7 @@ class PlainProcessor(Processor):
         if column.is_volatile:
             self._take(items, out)
         else:
-            keys = dict(items)
+            keys = [key for key, _ in items]
             column.fetch(keys)
             self._take(items, out)
             column.change(keys)

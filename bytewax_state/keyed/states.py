@@ -79,7 +79,8 @@ class States(Generic[T]):
         self._now = now
         self._pace = Pace(mark)
         self._visits: dict[int, Visit] = {}  # key group to the visit to its restored objects, until it is through
-        self._asked: list[str] = []  # live keys whose objects were asked as they came into memory
+        self.asked: list[str] = []
+        """Live keys whose objects a fetch has asked for the first time, until `pop_asked`."""
         self.hold = Hold(store.groups)
         self.column = store.column(self)
         self.timers = store.timers(self.hold)
@@ -97,7 +98,7 @@ class States(Generic[T]):
         self._store.restore()
         if not self.column.has_cold:
             self._visits.clear()
-            self._asked.clear()
+            self.asked.clear()
 
     # -- cells
 
@@ -147,7 +148,7 @@ class States(Generic[T]):
             self.timers.set(key, due, self._now)
         if due != stored:
             self.column.change([key])
-        self._asked.append(key)
+        self.asked.append(key)
 
     # -- what is due
 
@@ -192,14 +193,9 @@ class States(Generic[T]):
 
     def _fetch_due(self, keys: list[str], unasked: set[str], now: datetime) -> list[str]:
         """Make keys live; what the row of a restored object says is only when to ask it."""
-        live = self.column.fetch(dict.fromkeys(keys))
-        self._asked.clear()
+        live = self.column.fetch(keys)
+        self.asked.clear()
         return [key for key in keys if key in live and (key not in unasked or self._wants(key, now))]
-
-    @property
-    def has_asked(self) -> bool:
-        """Whether a fetch has asked objects for the first time, which `pop_asked` tells of."""
-        return bool(self._asked)
 
     def pop_asked(self, now: datetime) -> list[str]:
         """Name the live keys that are due, of those whose objects a fetch has asked for the first time.
@@ -207,8 +203,8 @@ class States(Generic[T]):
         :returns: Keys, in their order.
 
         """
-        due = sorted(key for key in self._asked if self._wants(key, now))
-        self._asked.clear()
+        due = sorted(key for key in self.asked if self._wants(key, now))
+        self.asked.clear()
         return due
 
     def _wants(self, key: str, now: datetime) -> bool:

@@ -83,7 +83,7 @@ class TimedProcessor(Processor, Generic[T]):
 
     def _notify_asked(self, out: list[Item]) -> None:
         """Notify those that are due of the restored states that a fetch has asked for their times."""
-        if self.states.has_asked:
+        if self.states.asked:
             now = self._now()
             for key in self.states.pop_asked(now):
                 self._notify(key, self._column.live[key], now, out)

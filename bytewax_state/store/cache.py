@@ -4,7 +4,7 @@ Owns which values leave memory, and when: the coldest ones, as soon as there are
 for a freeze, not once for an access. Bounded by the disk. Called as any column (`column`).
 """
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
@@ -23,7 +23,7 @@ class CachedColumn(Column[T]):
     that was used since its turn came last is passed over.
     """
 
-    __slots__ = ("_capacity", "_has_cold", "_limit", "_missed", "_spilled", "_used")
+    __slots__ = ("_capacity", "_limit", "_missed", "_spilled", "_used")
 
     def __init__(
         self,
@@ -50,12 +50,6 @@ class CachedColumn(Column[T]):
         self._missed = missed
         self._spilled = spilled
         self._used: set[str] = set()
-        self._has_cold = False
-
-    @property
-    def has_cold(self) -> bool:
-        """See `Column.has_cold`."""
-        return self._has_cold
 
     def restore(self, groups: Mapping[int, int | None]) -> None:
         """Leave the rows where they are, and count those that nobody did."""
@@ -63,16 +57,19 @@ class CachedColumn(Column[T]):
         for group, count in groups.items():
             keys = value_range(group, self._state)
             self.count[group] = sum(1 for _ in self._rows.scan_keys(*keys)) if count is None else count
-        self._has_cold = bool(groups)
+        self.has_cold = bool(groups)
 
-    def fetch(self, keys: Mapping[str, object]) -> dict[str, T]:
+    def fetch(self, keys: Collection[str]) -> dict[str, T]:
         """See `Column.fetch`; asks the table once, for the true misses only."""
-        live = self.live
-        if 4 * len(live) > 3 * self._capacity:
+        if self.has_cold and None in map(self.live.get, keys):
+            self._load([key for key in dict.fromkeys(keys) if not self.knows(key)])
+        return self.live
+
+    def change(self, keys: Collection[str]) -> None:
+        """See `Column.change`; they were used."""
+        self.changed.update(keys)
+        if 4 * len(self.live) > 3 * self._capacity:
             self._used.update(keys)
-        if self._has_cold and not keys.keys() <= live.keys():
-            self._load([key for key in keys if not self.knows(key)])
-        return live
 
     def settle(self) -> None:
         """Spill the coldest values if there are too many."""
@@ -95,7 +92,7 @@ class CachedColumn(Column[T]):
         seen = self.live.keys() | self._gone
         keys = iter(sorted(key for key, item in self.live.items() if matters(item)))
         while run := list(islice(keys, max(RUN, self._capacity))):
-            self.fetch(dict.fromkeys(run))
+            self.fetch(run)
             yield run
         unseen = ((key, row) for key, row in self._cold() if key not in seen)
         while batch := list(islice(unseen, RUN)):
@@ -112,7 +109,7 @@ class CachedColumn(Column[T]):
         return False
 
     def _cold(self) -> Iterator[tuple[str, bytes]]:
-        groups = sorted(self.count) if self._has_cold else []
+        groups = sorted(self.count) if self.has_cold else []
         return (found for group in groups for found in self.scan(*value_range(group, self._state)))
 
     def _load(self, keys: list[str]) -> None:
@@ -159,7 +156,7 @@ class CachedColumn(Column[T]):
             gone.append(key)
         self._rows.write(rows)
         self._forget(gone)
-        self._has_cold = self._has_cold or bool(gone)
+        self.has_cold = self.has_cold or bool(gone)
         return len(gone)
 
     def _forget(self, keys: Sequence[str]) -> None:

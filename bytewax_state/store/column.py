@@ -10,7 +10,7 @@ To change a value, `fetch` its key; then change what `live` has, `add` or `remov
 
 from abc import ABC, abstractmethod
 from collections import Counter
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from typing import Generic, Protocol, TypeVar
 
 from bytewax_state.keygroups import group_of
@@ -54,7 +54,19 @@ class Cells(Protocol[T]):
 class Column(ABC, Generic[T]):
     """One state of a step on one worker. For one thread at a time."""
 
-    __slots__ = ("_cells", "_fresh", "_gone", "_key_groups", "_rows", "_state", "changed", "count", "live")
+    __slots__ = (
+        "_cells",
+        "_fresh",
+        "_gone",
+        "_key_groups",
+        "_rows",
+        "_state",
+        "changed",
+        "count",
+        "has_cold",
+        "is_volatile",
+        "live",
+    )
 
     def __init__(self, rows: Rows | None, state: int, key_groups: int, cells: Cells[T]) -> None:
         """Init.
@@ -76,15 +88,14 @@ class Column(ABC, Generic[T]):
         """Key to its value, of those in memory."""
         self.changed: set[str] = set()
         """Keys whose rows are stale. A key that is in here by mistake costs a write, or nothing if it is not live."""
+        self.has_cold = False
+        """Whether a key that is not in memory may have a row."""
+        self.is_volatile = rows is None
+        """Whether all values stay in memory and nothing is ever frozen, so that no change needs to be noted."""
         self.count: Counter[int] = Counter()
         """Key group to the number of its rows."""
         self._fresh: set[str] = set()  # live keys that have no row
         self._gone: set[str] = set()  # removed keys that have one
-
-    @property
-    @abstractmethod
-    def has_cold(self) -> bool:
-        """Whether a key that is not in memory may have a row."""
 
     @abstractmethod
     def restore(self, groups: Mapping[int, int | None]) -> None:
@@ -95,7 +106,7 @@ class Column(ABC, Generic[T]):
         """
 
     @abstractmethod
-    def fetch(self, keys: Mapping[str, object]) -> dict[str, T]:
+    def fetch(self, keys: Collection[str]) -> dict[str, T]:
         """Bring the values of some keys into memory.
 
         :returns: `live`, in which a key is missing only if it has no value.
@@ -147,7 +158,7 @@ class Column(ABC, Generic[T]):
         else:
             self._gone.add(key)
 
-    def change(self, keys: Iterable[str]) -> None:
+    def change(self, keys: Collection[str]) -> None:
         """Note that the values of some keys have changed.
 
         :arg keys: Keys; need not be live any more.
@@ -159,11 +170,6 @@ class Column(ABC, Generic[T]):
     def knows(self, key: str) -> bool:
         """Tell whether memory knows better about a key than its row does."""
         return key in self.live or key in self._gone
-
-    @property
-    def is_volatile(self) -> bool:
-        """Whether all values stay in memory and nothing is ever frozen, so that no change needs to be noted."""
-        return self._rows is None
 
     @property
     def is_changed(self) -> bool:
@@ -225,11 +231,6 @@ class HeapColumn(Column[T]):
 
     __slots__ = ()
 
-    @property
-    def has_cold(self) -> bool:
-        """See `Column.has_cold`; none has."""
-        return False
-
     def restore(self, groups: Mapping[int, int | None]) -> None:
         """Load every row."""
         load = self._cells.load
@@ -239,7 +240,7 @@ class HeapColumn(Column[T]):
                 self.live[key] = load(key, row)
             self.count[group] = len(self.live) - before
 
-    def fetch(self, keys: Mapping[str, object]) -> dict[str, T]:
+    def fetch(self, keys: Collection[str]) -> dict[str, T]:
         """See `Column.fetch`; they are all there."""
         return self.live
 
