@@ -11,12 +11,14 @@ from typing import Any, Protocol
 
 import bytewax.operators as op
 from bytewax.dataflow import f_repr
+from bytewax.operators import _JoinState
 
 from bytewax_state.codecs import codec
 from bytewax_state.dataflow.builders import may_notify
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logics, error_in
 from bytewax_state.keyed.folding import FoldProcessor
+from bytewax_state.keyed.joining import JoinProcessor
 from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.keyed.processor import Processor
 from bytewax_state.keyed.states import States
@@ -145,6 +147,15 @@ def _fold_processor(
     return FoldProcessor(store, codec, error_for, operator.builder, operator.folder, reducer)
 
 
+def _join_processor(
+    store: Store, codec: StepCodec, error_for: Callable[[str], Exception], outer: tuple[Any, ...]
+) -> Processor:
+    join = outer[-2]
+    return JoinProcessor(
+        store, codec, error_for, len(join.sides.stream_ids), join.insert_mode, join.emit_mode, _JoinState
+    )
+
+
 def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool, bool]:
     """Tell whether to ask the logics of a step for a time, whether to expect one, and whether to tell them of the end.
 
@@ -164,5 +175,9 @@ def class_of(operator: str) -> Any:
     return getattr(getattr(op, operator, None), "_op_cls", None)
 
 
-_PROCESSORS = {class_of("stateful_flat_map"): _map_processor, class_of("fold_final"): _fold_processor}
+_PROCESSORS = {
+    class_of("stateful_flat_map"): _map_processor,
+    class_of("fold_final"): _fold_processor,
+    class_of("join"): _join_processor,
+}
 """Class of the steps of an operator to what makes the processor of one, given the steps around the core step."""

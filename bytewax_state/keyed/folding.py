@@ -66,11 +66,4 @@ class FoldProcessor(PlainProcessor):
 
     def on_end(self) -> list[Item]:
         """See `Processor.on_end`."""
-        out: list[Item] = []
-        live, remove = self._column.live, self._column.remove
-        for keys in self._column.walk(lambda acc: True):
-            out.extend([(key, live[key]) for key in keys])
-            for key in keys:
-                remove(key)
-            self._column.settle()
-        return out
+        return self._drain(lambda acc: (acc,))

@@ -5,7 +5,7 @@ does not own what is done with it (the processors), nor where it lives (a column
 """
 
 from abc import abstractmethod
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from operator import itemgetter
 from typing import Any
 
@@ -63,6 +63,23 @@ class PlainProcessor(Processor):
         :arg out: Gets what is emitted.
 
         """
+
+    def _drain(self, emitted: Callable[[Any], Iterable[Any]]) -> list[Item]:
+        """Discard all keys.
+
+        :arg emitted: Tells what is emitted of a value.
+
+        :returns: Items to emit; see `Processor.on_end`.
+
+        """
+        out: list[Item] = []
+        live, remove = self._column.live, self._column.remove
+        for keys in self._column.walk(lambda item: True):
+            for key in keys:
+                out += [(key, one) for one in emitted(live[key])]
+                remove(key)
+            self._column.settle()
+        return out
 
     # -- cells
 

@@ -16,6 +16,7 @@ from bytewax_state.dataflow.execution import utc_now
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.swap import _calls, choose
 from bytewax_state.keyed.folding import FoldProcessor
+from bytewax_state.keyed.joining import JoinProcessor
 from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.store.store import Store, heap
 from tests.dataflow.flows import OPERATORS, flow_of
@@ -23,7 +24,6 @@ from tests.dataflow.flows import OPERATORS, flow_of
 MODULES = (bytewax.operators, bytewax.operators.windowing)
 CORE = bytewax.operators.stateful_batch
 KNOWN = {
-    "join": (False, False, False),
     # Their builders are classes, which tell what to expect.
     **dict.fromkeys(["stateful", "stateful_batch"], (True, False, True)),
 }
@@ -32,6 +32,7 @@ KNOWN = {
 SWAPPED = {
     **dict.fromkeys(["stateful_map", "stateful_flat_map"], MapProcessor),
     **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], FoldProcessor),
+    "join": JoinProcessor,
 }
 """Operators that run on plain values, and what runs them."""
 

@@ -1,9 +1,10 @@
 """Operators on plain values: what Bytewax's own logics do, rows included."""
 
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any
+from typing import Any, get_args
 
 import bytewax.operators as op
 import pytest
@@ -22,10 +23,13 @@ from bytewax_state.store.table import Memory, Table
 from tests.dataflow.runs import Run, Step, causes, results
 
 GROUPS = 4
+SIDES = 3
 KEYS = st.sampled_from(["a", "b", "ö", "", "c" * 40])
 BATCHES = st.lists(st.lists(st.tuples(KEYS, st.integers(-5, 5)), min_size=1, max_size=8), max_size=8)
 BACKENDS: dict[str, Backend | None] = {"none": None, "heap": heap}
 BACKENDS |= {f"rocksdb-{size}": rocksdb(size, lambda count: None, lambda count: None) for size in (0, 2, 100)}
+
+FREEZING = st.tuples(*[st.sampled_from(sorted({*BACKENDS} - {"none"}))] * 2)
 
 
 def add_or_forget(total: int | None, value: int) -> tuple[int | None, int]:
@@ -51,6 +55,16 @@ def add(one: int, other: int) -> int | None:
     return None if other == 0 else one + other
 
 
+def labelled(value: int) -> tuple[int, int | None]:
+    """Make of a value what a core step that joins is given: the side, and a value of it."""
+    return value % SIDES, value // SIDES or None
+
+
+def of_side(side: int, item: tuple[str, int]) -> tuple[str, int | None] | None:
+    label, value = labelled(item[1])
+    return (item[0], value) if label == side else None
+
+
 MAPPING: dict[str, Step] = {
     "map": lambda up: op.stateful_map("s", up, add_or_forget),
     "flat_map": lambda up: op.stateful_flat_map("s", up, repeat),
@@ -66,7 +80,18 @@ REDUCING: dict[str, Step] = {
     "min": lambda up: op.min_final("s", up),
 }
 """Of each batch, their core step is given what the step in front of it has reduced that to."""
+JOINS: dict[str, Step] = {
+    f"join_{insert}_{emit}": lambda up, insert=insert, emit=emit: op.join(
+        "s",
+        *(op.filter_map(f"side{side}", up, partial(of_side, side)) for side in range(SIDES)),
+        insert_mode=insert,
+        emit_mode=emit,
+    )
+    for insert in get_args(op.JoinInsertMode)
+    for emit in get_args(op.JoinEmitMode)
+}
 OPERATORS = MAPPING | FINAL
+ALL = OPERATORS | REDUCING | JOINS
 
 
 class Running:
@@ -74,7 +99,7 @@ class Running:
 
     def __init__(self, operator: str, plain: bool, backend: Backend | None, folder: Path, restored: bool) -> None:
         flow = Dataflow("flow")
-        op.output("out", (OPERATORS | REDUCING)[operator](op.input("inp", flow, TestingSource([]))), TestingSink([]))
+        op.output("out", ALL[operator](op.input("inp", flow, TestingSource([]))), TestingSink([]))
         ((_, step, outer),) = _stateful(flow.substeps)
         chosen = Settings(uri=None, key_groups=GROUPS)
         run = choose(step, outer, chosen) if plain else by_logics(step.step_id, step.builder, chosen)
@@ -93,26 +118,43 @@ class Running:
 
 @pytest.mark.parametrize("operator", OPERATORS | REDUCING)
 @settings(deadline=None, max_examples=25)
-@given(
-    before=BATCHES,
-    after=BATCHES,
-    backends=st.tuples(*[st.sampled_from(sorted({*BACKENDS} - {"none"}))] * 2),
-    ends=st.booleans(),
-)
+@given(before=BATCHES, after=BATCHES, backends=FREEZING, ends=st.booleans())
 def test_either_goes_on_from_what_the_other_wrote(
     operator: str, before: list[Any], after: list[Any], backends: tuple[str, str], ends: bool
 ) -> None:
     """Plain values from the rows of the logics, and the logics from theirs: with the same results as ever, in order."""
+    _go_on((operator, operator), before, after, backends, ends)
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    operators=st.tuples(*[st.sampled_from(sorted(JOINS))] * 2),
+    before=BATCHES,
+    after=BATCHES,
+    backends=FREEZING,
+    ends=st.booleans(),
+)
+def test_a_join_in_any_mode_goes_on_from_any_other(
+    operators: tuple[str, str], before: list[Any], after: list[Any], backends: tuple[str, str], ends: bool
+) -> None:
+    """A side may then have several values, where it has one at most from now on; and `None` is a value too."""
+    parts = [[[(key, labelled(value)) for key, value in batch] for batch in part] for part in (before, after)]
+    _go_on(operators, *parts, backends, ends)
+
+
+def _go_on(
+    operators: tuple[str, str], before: list[Any], after: list[Any], backends: tuple[str, str], ends: bool
+) -> None:
     expected: list[Any] | None = None
     for plain_before, plain_after in ((False, False), (False, True), (True, False), (True, True)):
         with TemporaryDirectory() as name:
             folder = Path(name)
-            one = Running(operator, plain_before, BACKENDS[backends[0]], folder / "live", restored=False)
+            one = Running(operators[0], plain_before, BACKENDS[backends[0]], folder / "live", restored=False)
             found = [one.processor.on_items(batch) for batch in before]
             found += [one.end()] if ends else []
             frozen = one.store.freeze(folder / "frozen")
             one.store.close()
-            other = Running(operator, plain_after, BACKENDS[backends[1]], folder / "frozen", restored=True)
+            other = Running(operators[1], plain_after, BACKENDS[backends[1]], folder / "frozen", restored=True)
             found += [other.processor.on_items(batch) for batch in after]
             found += [other.end(), other.end()]
             other.store.flush()
@@ -138,6 +180,16 @@ def test_results_are_those_of_plain_bytewax(operator: str, backend: str, batches
                 found.setdefault(key, []).append(value)
         running.store.close()
     assert {key.removesuffix(" "): values for key, values in expected.items()} == found
+
+
+@pytest.mark.parametrize("operator", JOINS)
+@settings(deadline=None, max_examples=10)
+@given(items=st.lists(st.tuples(KEYS, st.integers(0, 8)), max_size=12))
+def test_rows_of_a_join_are_those_of_plain_bytewax(operator: str, items: list[Any]) -> None:
+    """Item by item: which of several sides comes first is up to Bytewax."""
+    expected = results(JOINS[operator], [[item] for item in items], None)
+    found = results(JOINS[operator], [[item] for item in items], Settings(uri=None))
+    assert found == expected
 
 
 def _raise(state: Any, value: Any) -> Any:
