@@ -32,12 +32,11 @@ def main(argv: list[str]) -> int:
         parser.error(f"--turns is {args.turns}; expected 1 or more")
     report = (lambda text: None) if args.json else _report
     all_hold = True
-    for case in cases:
-        line = measure(case, args.turns, report)
+    for line in measure(cases, args.turns, report):
         print(json.dumps(asdict(line)), flush=True)
         if not line.holds:
             all_hold = False
-            print(f"{case.full_name}: the ratio is {line.ratio}; expected at least {line.at_least}", file=sys.stderr)
+            print(f"{line.full_name}: the ratio is {line.ratio}; expected at least {line.at_least}", file=sys.stderr)
     return 0 if all_hold else 1
 
 

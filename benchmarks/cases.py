@@ -1,12 +1,15 @@
 """The pairs that are measured: which flow, how much of it, on which store, and the ratio that is asked for.
 
 Owns the table of cases and nothing that runs. It does not own the flows (`flows`) nor the measuring (`pairs`, `turn`).
-Called by the command line, and by each turn's process, which gets its case as JSON.
+Called by the command line, and by each process of a side, which gets its case as JSON.
 """
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, TypeAlias
+
+from benchmarks.flows import Feed
+from benchmarks.operators import LIVE_OPERATORS
 
 Backend: TypeAlias = Literal["heap", "rocksdb"]
 Unit: TypeAlias = Literal["items/s", "CPU us/item"]
@@ -22,79 +25,113 @@ class Case:
 
     name: str
     operator: str
-    """Key of `flows.OPERATORS`."""
+    """Key of `operators.OPERATORS`."""
     backend: Backend
-    items: int
     keys: int
     at_least: float | None = None
     """Least ratio of ours to theirs; `None`: the figure is for information."""
     batch_size: int = BATCH_SIZE
+    items: int = 200_000
+    """Of a turn."""
+    hot: float = 0.0
+    """As in `Feed`."""
+    cached: float = 2.0
+    """Cache of a RocksDB store, as a multiple of the keys: from the default on, every key fits, however unevenly they
+    hash."""
     epoch_seconds: float | None = None
     """Length of an epoch; `None`: Bytewax's default."""
     recovery: bool = False
     """Whether both sides have recovery directories, and ours has snapshots."""
-    unit: Unit = "items/s"
+    unit: Unit = "CPU us/item"
+    to_end: bool = False
+    """Whether a turn is a run of its own, and its end counts: where work is left for the end of input, or to others."""
     processes: int = 1
     """How many our side has. If there are several, theirs is the same flow, attached too, in one process."""
 
     @property
     def full_name(self) -> str:
         """Name that tells this case from all others. It may be cut off at a colon, to name several at once."""
-        return f"{self.name}:{self.backend}:{self.keys}:{self.batch_size}"
+        return f"{self.pair}:{self.batch_size}"
+
+    @property
+    def pair(self) -> str:
+        """Name that it shares with those that differ in their turns only, and are measured together."""
+        return f"{self.name}:{self.backend}:{self.keys}"
+
+    @property
+    def feed(self) -> Feed:
+        """What the items are like."""
+        return Feed(self.operator, self.keys, self.hot)
+
+    @property
+    def is_live(self) -> bool:
+        """Whether what happens depends on how fast: in a live flow, the slower side meets more windows."""
+        return self.operator in LIVE_OPERATORS
 
     def is_named(self, name: str) -> bool:
         """Tell whether a name, which may be cut off, is one of this case."""
         return f"{self.full_name}:".startswith(f"{name}:")
 
 
-def _keyed_sums(operator: str) -> tuple[Case, ...]:
-    heap = Case(operator, operator, "heap", items=1_000_000, keys=100_000, at_least=1.8)
-    informs = replace(heap, at_least=None)
-    return (
-        heap,
-        replace(heap, backend="rocksdb", at_least=1.2),
-        replace(informs, name=f"{operator}_batches_of_100", batch_size=100),
-        replace(informs, name=f"{operator}_batches_of_10000", batch_size=10_000),
-        replace(informs, name=f"{operator}_recovery", epoch_seconds=1.0, recovery=True),
-        replace(informs, name=f"{operator}_recovery", backend="rocksdb", epoch_seconds=1.0, recovery=True),
-    )
+_OF_BATCH = {BATCH_SIZE: 1.0, 100: 0.7, 10: 0.9, 1: 0.45}
+"""Share of a ratio that is asked for with smaller batches."""
+
+_OF_CACHED = 0.857
+"""Share of the heap's ratio that is asked for of a RocksDB store with everything in its cache."""
+
+_MAPPED = (400_000, 200_000, 100_000, 30_000)
+"""Items of a turn by the size of a batch, as many as take some tenths of a second; so are the others."""
+_LIVE = (100_000, 50_000, 20_000, 5_000)
+_MANY_LIVE = (60_000, 30_000, 10_000, 2_000)
+_FINAL = (200_000, 200_000, 100_000, 30_000)
+_HOT = (200_000, 100_000, 50_000, 20_000)
+# With each batch, Bytewax looks through all keys that have windows of the past.
+_HISTORIC = (8_000, 800, 80, 8)
+_MANY_HISTORIC = (1_000, 100, 10, 1)
 
 
-_ITEMS = {1: 200_000, 10: 500_000, 100: 1_000_000, 1_000: 1_000_000}
-"""By the size of a batch: as many as take some seconds."""
-
-_AT_LEAST = {
-    ("stateful_map", 1_000): (0.5, 1.1, 3.2, 4.0),
-    ("stateful_map", 100_000): (0.6, 1.8, 4.0, 5.0),
-    ("stateful", 1_000): (0.5, 0.8, 1.0, 1.2),
-    ("stateful", 100_000): (0.6, 1.1, 1.7, 2.2),
-    ("notify", 1_000): (0.45, 0.7, 0.9, 1.0),
-}
-"""Operator and number of keys to the ratios that are asked for, by the size of a batch, on the heap."""
-
-_OF_HEAP = {"heap": 1.0, "rocksdb": 0.85}
-"""How much of these is asked for, by the store."""
+def _sizes(case: Case, items: Sequence[int]) -> Iterator[Case]:
+    """Vary the size of the batches."""
+    for (batch_size, share), count in zip(_OF_BATCH.items(), items, strict=True):
+        at_least = None if case.at_least is None else round(case.at_least * share, 3)
+        yield replace(case, at_least=at_least, batch_size=batch_size, items=count)
 
 
-def _cpu_times() -> Iterator[Case]:
-    for (operator, keys), ratios in _AT_LEAST.items():
-        for backend, share in _OF_HEAP.items():
-            for (batch_size, items), ratio in zip(_ITEMS.items(), ratios, strict=True):
-                at_least = round(ratio * share, 3)
-                name = f"cpu_{operator}"
-                yield Case(name, operator, backend, items, keys, at_least, batch_size, unit="CPU us/item")
+def _mapping(operator: str, keys: int, at_least: float) -> Iterator[Case]:
+    heap = Case(operator, operator, "heap", keys, at_least)
+    yield from _sizes(heap, _MAPPED)
+    yield from _sizes(replace(heap, backend="rocksdb", at_least=round(at_least * _OF_CACHED, 2)), _MAPPED)
 
 
-_WINDOW = Case("fold_window", "fold_window", "heap", items=300_000, keys=10_000, at_least=5.0)
+def _windows(operator: str, historic: float, live: float) -> Iterator[Case]:
+    yield from _sizes(Case(operator, operator, "heap", 10_000, historic), _HISTORIC)
+    yield from _sizes(Case(f"{operator}_now", f"{operator}_now", "heap", 10_000, live), _LIVE)
+
 
 CASES: tuple[Case, ...] = (
-    *_keyed_sums("stateful_map"),
-    *_keyed_sums("stateful_batch"),
-    _WINDOW,
-    replace(_WINDOW, name="fold_window_batches_of_10000", at_least=None, batch_size=10_000),
-    *_cpu_times(),
-    Case("epoch_each", "stateful_map", "heap", 50_000, 1_000, None, 1, epoch_seconds=0.0, unit="CPU us/item"),
-    Case("two_processes", "mapper", "heap", 500_000, 100_000, 1.6, processes=2),
+    *_mapping("stateful_map", 100_000, 5.5),
+    *_mapping("stateful_map", 1_000, 4.2),
+    *_sizes(Case("hot_keys", "stateful_map", "rocksdb", 2_000_000, 2.5, hot=0.9, cached=0.02), _HOT),
+    *_sizes(Case("fold_window", "fold_window", "heap", 10_000, 20), _HISTORIC),
+    *_sizes(Case("fold_window", "fold_window", "heap", 100_000, 40), _MANY_HISTORIC),
+    *_sizes(Case("fold_window_now", "fold_window_now", "heap", 1_000, 1.5), _LIVE),
+    *_sizes(Case("fold_window_now", "fold_window_now", "heap", 100_000, 6), _MANY_LIVE),
+    *_windows("sliding_window", 8, 2),
+    *_windows("session_window", 8, 2),
+    *_windows("collect_window", 8, 2),
+    *_windows("join_window", 8, 2),
+    *_sizes(Case("join", "join", "heap", 10_000, 2.5), _FINAL),
+    *_sizes(Case("count_final", "count_final", "heap", 10_000, 2.5, to_end=True), _FINAL),
+    *_sizes(Case("collect", "collect", "heap", 10_000, 1.5), _FINAL),
+    *_sizes(Case("window", "window", "heap", 10_000, 2), _HISTORIC),
+    *_mapping("stateful", 100_000, 2.2),
+    *_mapping("stateful", 1_000, 1.2),
+    *_mapping("notify", 1_000, 1.0),
+    *_mapping("stateful_batch", 100_000, 1.8),
+    Case("recovery", "stateful_map", "heap", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),
+    Case("recovery", "stateful_map", "rocksdb", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),
+    Case("epoch_each", "stateful_map", "heap", 1_000, batch_size=1, epoch_seconds=0.0, items=_MAPPED[-1]),
+    Case("two_processes", "mapper", "heap", 100_000, 1.7, unit="items/s", items=500_000, to_end=True, processes=2),
 )
 
 

@@ -1,85 +1,183 @@
 """The flows that are measured, their input and their sink: the same for both sides of a pair.
 
 Owns what the step under test is fed with and what takes its results, both as cheap as Bytewax allows, so that a time is
-that of the step. It knows nothing of stores. Called by `turn`, and by the tests.
+that of the step; and when a section of the input begins and ends. It knows nothing of stores. Called by `turn`.
 """
 
-import time
-from collections.abc import Callable, Sequence
-from datetime import datetime, timedelta, timezone
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from datetime import datetime, timezone
+from itertools import islice
 from random import Random
-from typing import Any, TypeAlias
+from typing import Any, Protocol, TypeAlias
 
 import bytewax.operators as op
 from bytewax.dataflow import Dataflow
 from bytewax.inputs import FixedPartitionedSource, StatefulSourcePartition
-from bytewax.operators import KeyedStream, StatefulBatchLogic, StatefulLogic
-from bytewax.operators.windowing import EventClock, TumblingWindower, fold_window
 from bytewax.outputs import DynamicSink, StatelessSinkPartition
 
-Item: TypeAlias = tuple[str, Any]
+from benchmarks.operators import HISTORIC, HISTORIC_OPERATORS, LIVE_OPERATORS, OPERATORS, PAST, Item
 
-PAST = datetime(2024, 1, 1, tzinfo=timezone.utc)
-SPAN = timedelta(minutes=10)
-"""What all events of a windowed input lie in, at an even pace."""
-WINDOW = timedelta(minutes=1)
-WAIT = timedelta(seconds=10)
-WORK_NS = 5_000
-"""How long the mapper takes for an item."""
+Batch: TypeAlias = list[Item]
+
+PER_WINDOW = 3
+"""How many events of the past a key has in the length of a window, on average."""
+HOT = 100
+"""One key out of so many is a hot one."""
 
 _SEED = 1
+_WARM_BATCH = 20_000
 
 
-class Batches(FixedPartitionedSource[Item, int]):
-    """Hands over batches that were made before."""
+@dataclass(frozen=True, slots=True)
+class Section:
+    """Part of the input that is timed."""
 
-    def __init__(
-        self, batches: Sequence[list[Item]], parts: int = 1, began: Callable[[], object] = lambda: None
-    ) -> None:
+    number: int
+    items: int
+    batch_size: int
+
+
+class Feed:
+    """Makes the items of a flow: the same for the same sections."""
+
+    def __init__(self, operator: str, keys: int, hot: float = 0.0) -> None:
         """Init.
 
-        :arg batches: In order.
+        :arg operator: Key of `OPERATORS`.
 
-        :arg parts: How many partitions take them in turns.
+        :arg keys: How many different ones.
 
-        :arg began: Called when a partition is opened, which is when Bytewax begins to run.
+        :arg hot: Share of the items that are of hot keys; the others are of any.
 
         """
-        self._batches = batches
+        self._keys = keys
+        self._hot = hot
+        self._is_live = operator in LIVE_OPERATORS
+        self._times: dict[int, float] | None = {} if operator in HISTORIC_OPERATORS else None
+
+    def warm_up(self) -> Iterator[Batch]:
+        """Make a batch after the other, of an item for each key, in random order."""
+        random = Random(_SEED)
+        numbers = list(range(self._keys))
+        random.shuffle(numbers)
+        for start in range(0, self._keys, _WARM_BATCH):
+            yield self._batch(random, numbers[start : start + _WARM_BATCH])
+
+    def batches(self, section: Section) -> list[Batch]:
+        """Make the batches of a section, of random keys, each a string of its own, as from a parser.
+
+        :arg section: Section.
+
+        :returns: Batches.
+
+        """
+        random = Random(section.number)
+        numbers = [self._number(random) for _ in range(section.items)]
+        starts = range(0, section.items, section.batch_size)
+        return [self._batch(random, numbers[start : start + section.batch_size]) for start in starts]
+
+    def handed_over(self, batches: Iterable[Batch]) -> Iterable[Batch]:
+        """Let batches happen when they are taken, if they are of a live flow."""
+        return map(_stamped, batches) if self._is_live else batches
+
+    def _batch(self, random: Random, numbers: list[int]) -> Batch:
+        if self._times is None:
+            return [(f"key-{number:08d}", index % 100) for index, number in enumerate(numbers)]
+        return [
+            (f"key-{number:08d}", (self._time(random, number), index % 100)) for index, number in enumerate(numbers)
+        ]
+
+    def _time(self, random: Random, number: int) -> datetime:
+        """Say when the next event of a key is: each key has its own time, as it has its own watermark in Bytewax."""
+        assert self._times is not None
+        at = self._times[number] = self._times.get(number, 0.0) + random.expovariate(PER_WINDOW)
+        return PAST + at * HISTORIC.window
+
+    def _number(self, random: Random) -> int:
+        if self._hot and random.random() < self._hot:
+            return int(random.random() * (self._keys // HOT)) * HOT
+        return int(random.random() * self._keys)
+
+
+def _stamped(batch: Batch) -> Batch:
+    now = datetime.now(timezone.utc)
+    return [(key, (now, value)) for key, value in batch]
+
+
+class Meter(Protocol):
+    """Times the sections."""
+
+    def begin(self) -> None:
+        """Note that all before a section is done."""
+        ...
+
+    def end(self) -> None:
+        """Note that the section is done."""
+        ...
+
+
+class Batches(FixedPartitionedSource[Item, None]):
+    """Hands over the items of a warm-up, and then those of a section after the other, as it is told."""
+
+    def __init__(self, feed: Feed, sections: Iterator[Section], meter: Meter, part: int = 0, parts: int = 1) -> None:
+        """Init.
+
+        :arg feed: What the items are like.
+
+        :arg sections: Sections; the source waits, and the worker with it, until it is told of the next.
+
+        :arg meter: Told when a section begins and ends.
+
+        :arg part: The one of this process.
+
+        :arg parts: How many processes take batches in turns.
+
+        """
+        self._feed = feed
+        self._sections = sections
+        self._meter = meter
+        self._part = part
         self._parts = parts
-        self._began = began
 
     def list_parts(self) -> list[str]:
-        """Name the partitions."""
-        return [str(part) for part in range(self._parts)]
+        """Name the partition of this process."""
+        return [str(self._part)]
 
-    def build_part(self, step_id: str, for_part: str, resume_state: int | None) -> "_BatchesPartition":
-        """Open a partition.
+    def build_part(self, step_id: str, for_part: str, resume_state: None) -> "_BatchesPartition":
+        """Open the partition.
 
         :arg step_id: Of the input step.
 
         :arg for_part: The partition.
 
-        :arg resume_state: Number of its batches that were taken.
+        :arg resume_state: Nothing.
 
         """
-        self._began()
-        return _BatchesPartition(self._batches[int(for_part) :: self._parts], resume_state or 0)
+        return _BatchesPartition(self._script())
+
+    def _script(self) -> Iterator[Batch]:
+        feed, meter = self._feed, self._meter
+        yield from feed.handed_over(islice(feed.warm_up(), self._part, None, self._parts))
+        for section in self._sections:
+            batches = feed.batches(section)[self._part :: self._parts]
+            # When a source that gave nothing is asked again, nothing that it gave before is under way any more.
+            yield []
+            meter.begin()
+            yield from feed.handed_over(batches)
+            yield []
+            meter.end()
 
 
-class _BatchesPartition(StatefulSourcePartition[Item, int]):
-    def __init__(self, batches: Sequence[list[Item]], taken: int) -> None:
-        self._batches = batches
-        self._taken = taken
+class _BatchesPartition(StatefulSourcePartition[Item, None]):
+    def __init__(self, script: Iterator[Batch]) -> None:
+        self._script = script
 
-    def next_batch(self) -> list[Item]:
-        if self._taken == len(self._batches):
-            raise StopIteration
-        self._taken += 1
-        return self._batches[self._taken - 1]
+    def next_batch(self) -> Batch:
+        return next(self._script)
 
-    def snapshot(self) -> int:
-        return self._taken
+    def snapshot(self) -> None:
+        return None
 
 
 class Count(DynamicSink[Any]):
@@ -110,173 +208,7 @@ class _CountPartition(StatelessSinkPartition[Any]):
         self._sink.items += len(items)
 
 
-class RunningTotal(StatefulBatchLogic[int, int, int]):
-    """Keyed sum as a user's batch logic."""
-
-    def __init__(self, resume: int | None) -> None:
-        """Init.
-
-        :arg resume: Total so far.
-
-        """
-        self._total = resume or 0
-
-    def on_batch(self, values: list[int]) -> tuple[list[int], bool]:
-        """Emit a total for each value.
-
-        :arg values: What to add.
-
-        """
-        totals = []
-        for value in values:
-            self._total += value
-            totals.append(self._total)
-        return totals, False
-
-    def snapshot(self) -> int:
-        """Return the total."""
-        return self._total
-
-
-class ItemTotal(StatefulLogic[int, int, int]):
-    """Keyed sum as a user's logic."""
-
-    def __init__(self, resume: int | None) -> None:
-        """Init.
-
-        :arg resume: Total so far.
-
-        """
-        self._total = resume or 0
-
-    def on_item(self, value: int) -> tuple[list[int], bool]:
-        """Emit the total.
-
-        :arg value: What to add.
-
-        """
-        self._total += value
-        return [self._total], False
-
-    def snapshot(self) -> int:
-        """Return the total."""
-        return self._total
-
-
-class ExpiringTotal(RunningTotal):
-    """Keyed sum that is forgotten an hour after the last value, as a user's batch logic with a timer."""
-
-    def __init__(self, resume: int | None) -> None:
-        """Init.
-
-        :arg resume: Total so far.
-
-        """
-        super().__init__(resume)
-        self._due = _expiry()
-
-    def on_batch(self, values: list[int]) -> tuple[list[int], bool]:
-        """Emit a total for each value, and put the timer off.
-
-        :arg values: What to add.
-
-        """
-        self._due = _expiry()
-        return super().on_batch(values)
-
-    def on_notify(self) -> tuple[list[int], bool]:
-        """Forget the total."""
-        return [], True
-
-    def notify_at(self) -> datetime:
-        """Return when it expires."""
-        return self._due
-
-
-def _expiry() -> datetime:
-    return datetime.now(timezone.utc) + timedelta(hours=1)
-
-
-def _stateful_map(up: KeyedStream[Any]) -> KeyedStream[Any]:
-    return op.stateful_map("sum", up, _add)
-
-
-def _add(total: int | None, value: int) -> tuple[int, int]:
-    total = (total or 0) + value
-    return total, total
-
-
-def _stateful_batch(up: KeyedStream[Any]) -> KeyedStream[Any]:
-    return op.stateful_batch("sum", up, RunningTotal)
-
-
-def _stateful(up: KeyedStream[Any]) -> KeyedStream[Any]:
-    return op.stateful("sum", up, ItemTotal)
-
-
-def _notify(up: KeyedStream[Any]) -> KeyedStream[Any]:
-    return op.stateful_batch("sum", up, ExpiringTotal)
-
-
-def _mapper(up: KeyedStream[Any]) -> KeyedStream[Any]:
-    return _stateful_map(op.map("work", up, _work))
-
-
-def _work(item: Item) -> Item:
-    end = time.perf_counter_ns() + WORK_NS
-    while time.perf_counter_ns() < end:
-        pass
-    return item
-
-
-def _fold_window(up: KeyedStream[Any]) -> KeyedStream[Any]:
-    clock: EventClock[Any] = EventClock(lambda value: value[0], wait_for_system_duration=WAIT)
-    windower = TumblingWindower(length=WINDOW, align_to=PAST)
-    add = lambda total, value: total + value[1]  # noqa: E731
-    return fold_window("sum", up, clock, windower, int, add, lambda one, other: one + other).down
-
-
-OPERATORS: dict[str, Callable[[KeyedStream[Any]], KeyedStream[Any]]] = {
-    "stateful_map": _stateful_map,
-    "stateful_batch": _stateful_batch,
-    "stateful": _stateful,
-    "notify": _notify,
-    "mapper": _mapper,
-    "fold_window": _fold_window,
-}
-
-
-def batches_of(operator: str, items: int, keys: int, batch_size: int) -> list[list[Item]]:
-    """Make an input: every key equally often, in random order, and each key a string of its own, as from a parser.
-
-    :arg operator: Key of `OPERATORS`; a windowed one gets values with a time.
-
-    :arg items: How many.
-
-    :arg keys: How many different ones.
-
-    :arg batch_size: Items in a batch.
-
-    :returns: Batches of `(key, value)`; the same for the same arguments.
-
-    """
-    random = Random(_SEED)
-    numbers = [index % keys for index in range(items)]
-    random.shuffle(numbers)
-    value = _event if operator == "fold_window" else _amount
-    data: list[Item] = [(f"key-{number:08d}", value(index / items)) for index, number in enumerate(numbers)]
-    return [data[start : start + batch_size] for start in range(0, items, batch_size)]
-
-
-def _amount(at: float) -> int:
-    return int(at * 100)
-
-
-def _event(at: float) -> tuple[datetime, int]:
-    return PAST + at * SPAN, _amount(at)
-
-
-def flow_of(operator: str, source: Batches, sink: DynamicSink[Any]) -> Dataflow:
+def flow_of(operator: str, source: FixedPartitionedSource[Item, Any], sink: DynamicSink[Any]) -> Dataflow:
     """Make a flow: source, the step under test, sink.
 
     :arg operator: Key of `OPERATORS`.

@@ -1,18 +1,26 @@
-"""Measures a pair: both sides in turns, each turn in a process of its own, and the ratio of their medians.
+"""Measures pairs: both sides in turns, and the ratio of their medians.
 
-Owns the order of the turns and the arithmetic. It does not own what a turn does (`turn`).
+Owns the order of the turns and the arithmetic. Each side is a process of its own, which has met every key before its
+first turn; while one side has its turn, the other one waits for its next. It does not own what a turn does (`turn`).
 Called by the command line, and by the tests with tiny cases.
 """
 
 import json
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import ExitStack, contextmanager
 from dataclasses import asdict, dataclass
+from itertools import groupby
 from statistics import median
 
-from benchmarks.apart import RunFailedError, free_addresses, run_apart
+from benchmarks.apart import Apart, RunFailedError, free_addresses
 from benchmarks.cases import Backend, Case, Unit
-from benchmarks.turn import Side, Turn, together
+from benchmarks.flows import Section
+from benchmarks.turn import Side, Took
+
+SIDES: tuple[Side, Side] = ("theirs", "ours")
+
+MAY_DIFFER = 0.001
+"""Share of the items that one side may have emitted more than the other."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -22,6 +30,7 @@ class Line:
     case: str
     backend: Backend
     items: int
+    """Of a turn."""
     keys: int
     batch: int
     """Items in a batch."""
@@ -35,41 +44,77 @@ class Line:
     turns: int
 
     @property
+    def full_name(self) -> str:
+        """That of its case."""
+        return f"{self.case}:{self.backend}:{self.keys}:{self.batch}"
+
+    @property
     def holds(self) -> bool:
         """Whether the ratio is what was asked for."""
         return self.at_least is None or self.ratio >= self.at_least
 
 
-def measure(case: Case, turns: int, report: Callable[[str], None] = lambda text: None) -> Line:
-    """Measure a case.
+def measure(cases: Sequence[Case], turns: int, report: Callable[[str], None] = lambda text: None) -> Iterator[Line]:
+    """Measure cases.
 
-    :arg case: Case.
+    :arg cases: Cases; those next to each other that are of one pair share its processes.
 
     :arg turns: How often each side runs.
 
     :arg report: Told of each turn.
 
-    :returns: Line.
+    :returns: A line for each.
 
     :raises RunFailedError: If a turn fails, or the sides emit different numbers of items.
 
     """
-    done: dict[Side, list[Turn]] = {"theirs": [], "ours": []}
-    for number in range(turns):
-        for side in _order(number):
-            turn = run_turn(side, case)
-            done[side].append(turn)
-            report(f"{case.full_name} turn {number + 1}/{turns} {side}: {turn.cost(case.unit):.2f} s")
-    _check_same(case, done["theirs"] + done["ours"])
-    theirs, ours = (median(turn.cost(case.unit) for turn in done[side]) / case.items for side in ("theirs", "ours"))
+    for _, group in groupby(cases, lambda case: case.pair):
+        yield from _measure_pair(list(group), turns, report)
+
+
+def _measure_pair(cases: list[Case], turns: int, report: Callable[[str], None]) -> list[Line]:
+    costs: dict[tuple[str, Side], list[float]] = {}
+    with ExitStack() as stack:
+        stay = {} if cases[0].to_end else {side: stack.enter_context(running(side, cases[0])) for side in SIDES}
+        for number, (case, section) in enumerate(_schedule(cases, turns)):
+            emitted = []
+            for side in _order(number):
+                took = stay[side].take(section) if stay else run_once(side, case, section)
+                cost = took.ended - took.began if case.unit == "items/s" else took.cpu_seconds
+                costs.setdefault((case.full_name, side), []).append(cost)
+                emitted.append(took.emitted)
+                report(f"{case.full_name} {side}: {cost:.3f} s")
+            _check_same(case, emitted)
+    return [_line(case, turns, *(median(costs[case.full_name, side]) for side in SIDES)) for case in cases]
+
+
+def _schedule(cases: list[Case], turns: int) -> Iterator[tuple[Case, Section]]:
+    """Say what is run after what, and which part of the input it gets."""
+    for number, case in enumerate(cases * turns):
+        yield case, Section(number, case.items, case.batch_size)
+
+
+def _check_same(case: Case, emitted: Sequence[int]) -> None:
+    """Refuse sides that do different things. Time passes for one that stands still too, and may close a window."""
+    if not case.is_live and max(emitted) - min(emitted) > max(emitted) * MAY_DIFFER:
+        msg = f"the sides of {case.full_name} emitted different numbers of items: {sorted(emitted)}"
+        raise RunFailedError(msg)
+
+
+def _order(number: int) -> Sequence[Side]:
+    """Say who begins a turn: each side in its turn, so that a machine that gets slower or faster favours neither."""
+    return SIDES if number % 2 == 0 else SIDES[::-1]
+
+
+def _line(case: Case, turns: int, theirs: float, ours: float) -> Line:
     return Line(
         case=case.name,
         backend=case.backend,
         items=case.items,
         keys=case.keys,
         batch=case.batch_size,
-        theirs=_in_unit(theirs, case.unit),
-        ours=_in_unit(ours, case.unit),
+        theirs=_in_unit(theirs / case.items, case.unit),
+        ours=_in_unit(ours / case.items, case.unit),
         ratio=round(theirs / ours, 3),
         at_least=case.at_least,
         unit=case.unit,
@@ -77,37 +122,93 @@ def measure(case: Case, turns: int, report: Callable[[str], None] = lambda text:
     )
 
 
-def run_turn(side: Side, case: Case) -> Turn:
-    """Run a turn.
+def _in_unit(seconds_each: float, unit: Unit) -> float:
+    return round(1 / seconds_each, 1) if unit == "items/s" else round(seconds_each * 1e6, 3)
+
+
+class Running:
+    """A side that runs, in one process or several."""
+
+    def __init__(self, processes: Sequence[Apart]) -> None:
+        """Init.
+
+        :arg processes: Which have just been started.
+
+        """
+        self._processes = processes
+
+    def take(self, section: Section) -> Took:
+        """Let it take a section.
+
+        :arg section: Section.
+
+        :returns: What it took.
+
+        :raises RunFailedError: If it ends instead.
+
+        """
+        self._tell(section)
+        return _together([Took(**process.answer()) for process in self._processes])
+
+    def take_last(self, section: Section) -> Took:
+        """Let it take a section and end.
+
+        :arg section: Section.
+
+        :returns: What the section and the end took.
+
+        :raises RunFailedError: If it fails.
+
+        """
+        self._tell(section)
+        for process in self._processes:
+            process.close()
+        return _together([Took(**process.last()) for process in self._processes])
+
+    def _tell(self, section: Section) -> None:
+        for process in self._processes:
+            process.tell(json.dumps(asdict(section)))
+
+
+@contextmanager
+def running(side: Side, case: Case) -> Iterator[Running]:
+    """Start a side.
 
     :arg side: Side.
 
     :arg case: Case.
 
-    :returns: What it gave.
-
-    :raises RunFailedError: If it ends with an error.
+    :returns: The side, which is ended at the end.
 
     """
     addresses = free_addresses(case.processes if side == "ours" else 1)
     args = "benchmarks.turn", side, json.dumps(asdict(case)), ",".join(addresses)
-    with ThreadPoolExecutor(len(addresses)) as pool:
-        return together(
-            [Turn(**one) for one in pool.map(lambda index: run_apart(*args, str(index)), range(len(addresses)))]
-        )
+    with ExitStack() as stack:
+        yield Running([stack.enter_context(Apart(*args, str(index))) for index in range(len(addresses))])
 
 
-def _in_unit(seconds_each: float, unit: Unit) -> float:
-    return round(1 / seconds_each, 1) if unit == "items/s" else round(seconds_each * 1e6, 3)
+def run_once(side: Side, case: Case, section: Section) -> Took:
+    """Start a side for one section.
+
+    :arg side: Side.
+
+    :arg case: Case.
+
+    :arg section: Section.
+
+    :returns: What the section and the end of the run took.
+
+    :raises RunFailedError: If it fails.
+
+    """
+    with running(side, case) as process:
+        return process.take_last(section)
 
 
-def _order(number: int) -> tuple[Side, Side]:
-    """Say who begins a turn: each side in its turn, so that a machine that gets slower or faster favours neither."""
-    return ("theirs", "ours") if number % 2 == 0 else ("ours", "theirs")
-
-
-def _check_same(case: Case, turns: list[Turn]) -> None:
-    emitted = {turn.emitted for turn in turns}
-    if len(emitted) > 1:
-        msg = f"the turns of case {case.full_name} emitted different numbers of items: {sorted(emitted)}"
-        raise RunFailedError(msg)
+def _together(parts: Sequence[Took]) -> Took:
+    return Took(
+        began=min(one.began for one in parts),
+        ended=max(one.ended for one in parts),
+        cpu_seconds=sum(one.cpu_seconds for one in parts),
+        emitted=sum(one.emitted for one in parts),
+    )

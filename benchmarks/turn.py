@@ -1,14 +1,14 @@
-"""One turn of one side of a case, or a process of it: `python -m benchmarks.turn theirs|ours CASE ADDRESSES INDEX`.
+"""One side of a pair, or a process of it: `python -m benchmarks.turn theirs|ours CASE ADDRESSES INDEX`.
 
-Owns what is timed: the run of the flow, from its first call to its last, and nothing of what was made ready before. It
-does not own the cases nor what is done with the times. Called by `pairs`, which reads the line of JSON that it prints.
+Owns what is timed: from the moment in which all before a section is done, until that is so for the section. It reads
+the sections from standard input, a line of JSON each, and answers with a line for each; the last one is for the whole
+run. It does not own the cases nor what is done with the times. Called by `pairs`.
 """
 
-import gc
 import json
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -18,47 +18,28 @@ from typing import Any, Literal, TypeAlias
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
-from benchmarks.cases import Case, Unit
-from benchmarks.flows import Batches, Count, batches_of, flow_of
+from benchmarks.cases import Case
+from benchmarks.flows import Batches, Count, Section, flow_of
 from bytewax_state import Settings, attach
 
 Side: TypeAlias = Literal["theirs", "ours"]
 
 
 @dataclass(frozen=True, slots=True)
-class Turn:
-    """What a turn gave, or one process of it."""
+class Took:
+    """What a section took, or all from there to the end of the run."""
 
     began: float
     """By the clock of the machine, as is `ended`."""
     ended: float
     cpu_seconds: float
+    """Of all threads."""
     emitted: int
-    """Items that reached the sink: the same on both sides."""
-
-    def cost(self, unit: Unit) -> float:
-        """Say how many seconds all items took together."""
-        return self.ended - self.began if unit == "items/s" else self.cpu_seconds
+    """Items that reached the sink since the run began."""
 
 
-def together(parts: Sequence[Turn]) -> Turn:
-    """Make one turn of what its processes gave.
-
-    :arg parts: Processes.
-
-    :returns: Turn.
-
-    """
-    return Turn(
-        began=min(one.began for one in parts),
-        ended=max(one.ended for one in parts),
-        cpu_seconds=sum(one.cpu_seconds for one in parts),
-        emitted=sum(one.emitted for one in parts),
-    )
-
-
-def run(side: Side, case: Case, addresses: list[str], index: int) -> Turn:
-    """Run a case once, or one process of it.
+def run(side: Side, case: Case, addresses: list[str], index: int) -> Took:
+    """Run a case, or one process of it.
 
     :arg side: `theirs` is Bytewax alone, if the case has one process.
 
@@ -68,41 +49,42 @@ def run(side: Side, case: Case, addresses: list[str], index: int) -> Turn:
 
     :arg index: Of this process.
 
-    :returns: Times, and what came out.
+    :returns: What it took from the beginning of its last section to the end of the run.
 
     """
     with TemporaryDirectory(prefix="benchmark-") as folder:
-        sink, clock = Count(), _Clock()
-        batches = batches_of(case.operator, case.items, case.keys, case.batch_size)
-        flow = flow_of(case.operator, Batches(batches, len(addresses), clock.begin), sink)
+        sink = Count()
+        meter = _Meter(sink)
+        source = Batches(case.feed, _sections(), meter, index, len(addresses))
+        flow = flow_of(case.operator, source, sink)
         if side == "ours" or case.processes > 1:
             attach(flow, settings_of(case, Path(folder)))
         options = _options(case, Path(folder))
-        # The input is none of the garbage that a run makes, so no collection in it should look through it.
-        gc.collect()
-        gc.freeze()
         if len(addresses) == 1:
             run_main(flow, **options)  # type: ignore[no-untyped-call]
         else:
             cluster_main(flow, addresses, index, **options)  # type: ignore[no-untyped-call]
-        return clock.end(sink.items)
+        return meter.took()
 
 
-class _Clock:
-    """Measures from the moment in which the first partition of the source is opened: in a cluster, that is after all
-    processes have found each other.
-    """
+def _sections() -> Iterator[Section]:
+    for line in sys.stdin:
+        yield Section(**json.loads(line))
 
-    def __init__(self) -> None:
-        self._began: tuple[float, float] | None = None
+
+class _Meter:
+    def __init__(self, sink: Count) -> None:
+        self._sink = sink
+        self._wall = self._cpu = 0.0
 
     def begin(self) -> None:
-        self._began = self._began or (time.perf_counter(), time.process_time())
+        self._wall, self._cpu = time.perf_counter(), time.process_time()
 
-    def end(self, emitted: int) -> Turn:
-        assert self._began is not None
-        wall, cpu = self._began
-        return Turn(wall, time.perf_counter(), time.process_time() - cpu, emitted)
+    def end(self) -> None:
+        _print(self.took())
+
+    def took(self) -> Took:
+        return Took(self._wall, time.perf_counter(), time.process_time() - self._cpu, self._sink.items)
 
 
 def settings_of(case: Case, folder: Path) -> Settings:
@@ -112,11 +94,11 @@ def settings_of(case: Case, folder: Path) -> Settings:
 
     :arg folder: Where all files go.
 
-    :returns: Settings, with a cache that has room for every key, however unevenly they hash.
+    :returns: Settings.
 
     """
     uri = str(folder / "snapshots") if case.recovery else "none"
-    return Settings(backend=case.backend, uri=uri, dir=folder / "work", cache_entries=2 * case.keys)
+    return Settings(backend=case.backend, uri=uri, dir=folder / "work", cache_entries=int(case.cached * case.keys))
 
 
 def _options(case: Case, folder: Path) -> dict[str, Any]:
@@ -131,8 +113,11 @@ def _options(case: Case, folder: Path) -> dict[str, Any]:
     return options
 
 
+def _print(took: Took) -> None:
+    print(json.dumps(asdict(took)), flush=True)
+
+
 if __name__ == "__main__":
     _, _side, _case, _addresses, _index = sys.argv
     assert _side in ("theirs", "ours")
-    _turn = run(_side, Case(**json.loads(_case)), _addresses.split(","), int(_index))  # type: ignore[arg-type]
-    print(json.dumps(asdict(_turn)))
+    _print(run(_side, Case(**json.loads(_case)), _addresses.split(","), int(_index)))  # type: ignore[arg-type]

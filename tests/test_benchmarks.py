@@ -9,12 +9,12 @@ import pytest
 from bytewax.testing import TestingSink, run_main
 
 from benchmarks import __main__ as command
-from benchmarks import codecs, large_state
+from benchmarks import codecs, key_growth, large_state
 from benchmarks.apart import RunFailedError
 from benchmarks.cases import CASES, Backend, Case, select
-from benchmarks.flows import Batches, batches_of, flow_of
+from benchmarks.flows import Batches, Section, flow_of
 from benchmarks.large_run import Run
-from benchmarks.pairs import Line, measure, run_turn
+from benchmarks.pairs import Line, measure, run_once
 from benchmarks.turn import settings_of
 from benchmarks.upload_amplification import Job
 from benchmarks.upload_amplification import measure as measure_uploads
@@ -25,20 +25,32 @@ LINE = ["case", "backend", "items", "keys", "batch", "theirs", "ours", "ratio", 
 
 def tiny(case: Case) -> Case:
     """Shrink a case."""
-    return replace(case, items=600, keys=20, batch_size=50)
+    return replace(case, items=600, keys=20, batch_size=50, cached=2.0)
 
 
-FLOWS = {(case.operator, case.backend): case for case in reversed(CASES)}.values()
+SECTION = Section(0, items=600, batch_size=50)
+
+FLOWS = {(case.operator, case.backend): case for case in reversed(CASES) if not case.is_live}.values()
 """The first case of each flow and store: the others differ in sizes, or in how they are run."""
 
-WAYS = {(case.recovery, case.epoch_seconds, case.unit, case.processes): case for case in CASES}.values()
+WAYS = {(one.recovery, one.epoch_seconds, one.to_end, one.processes, one.is_live): one for one in CASES}.values()
 """The last case of each way to be run."""
+
+
+class Untimed:
+    """Times nothing."""
+
+    def begin(self) -> None:
+        """Begin."""
+
+    def end(self) -> None:
+        """End."""
 
 
 def results(case: Case, folder: Path | None) -> dict[str, list[Any]]:
     """Run the flow of a case in this process, attached if there is a folder; return what each key gave."""
     out: list[Any] = []
-    source = Batches(batches_of(case.operator, case.items, case.keys, case.batch_size))
+    source = Batches(case.feed, iter([Section(0, case.items, case.batch_size)]), Untimed())
     flow = flow_of(case.operator, source, TestingSink(out))
     run_main(attach(flow, settings_of(case, folder)) if folder else flow)
     found: dict[str, list[Any]] = {}
@@ -53,7 +65,7 @@ def test_each_case_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("cpu_notify", 8), ("cpu_notify:heap", 4), ("cpu_notify:heap:1000:10", 1), ("stateful_map", 2)]
+    ("name", "count"), [("notify", 8), ("notify:heap", 4), ("notify:heap:1000:10", 1), ("stateful_map", 16)]
 )
 def test_a_name_may_be_cut_off(name: str, count: int) -> None:
     """At a colon, and then it names all that go on from there."""
@@ -63,10 +75,16 @@ def test_a_name_may_be_cut_off(name: str, count: int) -> None:
 @pytest.mark.parametrize("case", WAYS, ids=lambda case: case.full_name)
 def test_a_pair_gives_a_line(case: Case) -> None:
     """Both sides run in processes of their own and emit the same number of items."""
-    line = measure(tiny(case), turns=1)
+    (line,) = measure([tiny(case)], turns=1)
     assert (line.case, line.backend, line.items, line.keys, line.turns) == (case.name, case.backend, 600, 20, 1)
     assert line.theirs > 0
     assert line.ours > 0
+
+
+def test_cases_of_a_pair_share_its_processes() -> None:
+    """There is a line for each all the same."""
+    cases = [replace(tiny(CASES[0]), batch_size=size) for size in (50, 10)]
+    assert [line.batch for line in measure(cases, turns=2)] == [50, 10]
 
 
 @pytest.mark.parametrize("case", FLOWS, ids=lambda case: f"{case.operator}:{case.backend}")
@@ -104,13 +122,20 @@ def test_an_unknown_case_is_a_wrong_argument(capsys: pytest.CaptureFixture[str])
 def test_a_turn_that_fails_says_why() -> None:
     """Its error output is in the message."""
     with pytest.raises(RunFailedError, match="no_such_operator"):
-        run_turn("theirs", replace(tiny(CASES[0]), operator="no_such_operator"))
+        run_once("theirs", replace(tiny(CASES[0]), operator="no_such_operator"), SECTION)
+
+
+def test_growth_is_that_of_ours_beside_that_of_a_dict() -> None:
+    """Each with few keys and with many."""
+    line = key_growth.measure(10, 1_000, turns=1, items=600)
+    assert min(line.theirs + line.ours) > 0
+    assert line.ratio != 0
 
 
 def test_a_setting_of_the_users_does_not_reach_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
     """It would decide what is measured."""
     monkeypatch.setenv("BYTEWAX_STATE_KEY_GROUPS", "no number")
-    assert run_turn("ours", tiny(CASES[0])).emitted == 600
+    assert run_once("ours", tiny(CASES[0]), SECTION).emitted == 620
 
 
 def test_a_large_state_resumes_with_and_without_its_folder(tmp_path: Path) -> None:
