@@ -8,6 +8,7 @@ snapshot verbs.
 import hashlib
 import struct
 import zlib
+from collections.abc import Iterable
 from functools import cache
 from importlib import resources
 
@@ -70,6 +71,11 @@ def group_of(key: str, key_groups: int) -> int:
 
     """
     return zlib.crc32(str.encode(key)) % key_groups
+
+
+def groups_of(keys: Iterable[str], key_groups: int) -> list[int]:
+    """Return the key group of each of some keys; see `group_of`."""
+    return [number % key_groups for number in map(zlib.crc32, map(str.encode, keys))]
 
 
 @cache

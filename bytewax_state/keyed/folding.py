@@ -3,7 +3,7 @@
 Owns what Bytewax's operators of these names do. It does not own where the accumulators live (a column).
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any, TypeAlias
 
 from bytewax_state.keyed.plain import PlainProcessor
@@ -41,9 +41,9 @@ class FoldProcessor(PlainProcessor):
         self._folder = folder
         self._reducer = reducer
 
-    def _rebuilt(self, snapshot: Any) -> Any:
+    def _rebuilt(self, snapshots: Sequence[Any]) -> Sequence[Any]:
         """See `PlainProcessor._rebuilt`; as in Bytewax, an accumulator that was `None` is built anew."""
-        return self._builder() if snapshot is None else snapshot
+        return [self._builder() if snapshot is None else snapshot for snapshot in snapshots]
 
     def _take(self, items: list[Item], out: list[Item]) -> None:
         """See `PlainProcessor._take`."""

@@ -6,7 +6,7 @@ What was seen of a key is a list with the value of each side, and `None` for one
 where a side has several values, or one that is `None`. Then it is of the kind `Sides`, with a list of values each.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from itertools import product
 from typing import Any, Protocol, TypeAlias
 
@@ -62,12 +62,15 @@ class JoinProcessor(PlainProcessor):
         self._emit_mode = emit_mode
         self._make_state = make_state
 
-    def _snapshot(self, item: Seen) -> JoinState:
-        """See `PlainProcessor._snapshot`."""
-        return self._make_state([values or [] for values in _widened(item)])
+    def _snapshots(self, items: Sequence[Seen]) -> Sequence[JoinState]:
+        """See `PlainProcessor._snapshots`."""
+        return [self._make_state([values or [] for values in _widened(item)]) for item in items]
 
-    def _rebuilt(self, snapshot: JoinState | None) -> Seen:
+    def _rebuilt(self, snapshots: Sequence[JoinState | None]) -> Sequence[Seen]:
         """See `PlainProcessor._rebuilt`."""
+        return [*map(self._seen_by, snapshots)]
+
+    def _seen_by(self, snapshot: JoinState | None) -> Seen:
         if snapshot is None:
             return self._unseen.copy()
         many = Sides(values or None for values in snapshot.seen)

@@ -12,7 +12,7 @@ from typing import Any
 from bytewax_state.keyed.processor import Item, Processor
 from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.store.store import Store
-from bytewax_state.store.values import make_value, parse_value
+from bytewax_state.store.values import PLAIN, parse_values
 
 _key_of = itemgetter(0)
 
@@ -83,31 +83,31 @@ class PlainProcessor(Processor):
 
     # -- cells
 
-    def dump(self, key: str, item: Any) -> bytes:
+    def dump(self, keys: Sequence[str], items: Sequence[Any]) -> list[bytes]:
         """See `Cells.dump`."""
-        return make_value(None, b"", self._codec.encode(key, self._snapshot(item)))
+        return [PLAIN + data for data in self._codec.encode_many(keys, self._snapshots(items))]
 
-    def spill(self, key: str, item: Any) -> bytes | None:
+    def spill(self, keys: Sequence[str], items: Sequence[Any]) -> Sequence[bytes | None]:
         """See `Cells.spill`."""
-        snapshot = self._snapshot(item)
+        snapshots = self._snapshots(items)
+        found = zip(snapshots, self._codec.try_encode_many(snapshots), strict=True)
         # Bytewax takes a row of `None` for that of a key whose value is to be built anew, so the value would be lost.
-        data = None if snapshot is None else self._codec.try_encode(snapshot)
-        return None if data is None else make_value(None, b"", data)
+        return [None if snapshot is None or data is None else PLAIN + data for snapshot, data in found]
 
-    def load(self, key: str, row: bytes) -> Any:
+    def load(self, keys: Sequence[str], rows: Sequence[bytes]) -> Sequence[Any]:
         """See `Cells.load`."""
-        return self._rebuilt(self._codec.decode(key, parse_value(row).data))
+        return self._rebuilt(self._codec.decode_many(keys, parse_values(rows)))
 
     def release(self, keys: Sequence[str]) -> None:
         """See `Cells.release`."""
 
-    def _snapshot(self, item: Any) -> Any:
-        """Make what the snapshot of Bytewax's logic would be."""
-        return item
+    def _snapshots(self, items: Sequence[Any]) -> Sequence[Any]:
+        """Make what the snapshots of Bytewax's logics would be."""
+        return items
 
-    def _rebuilt(self, snapshot: Any) -> Any:
-        """Make a value of what `_snapshot` made."""
-        return snapshot
+    def _rebuilt(self, snapshots: Sequence[Any]) -> Sequence[Any]:
+        """Make values of what `_snapshots` made."""
+        return snapshots
 
 
 def by_key(items: list[Item]) -> list[Item]:

@@ -102,17 +102,20 @@ class States(Generic[T]):
 
     # -- cells
 
-    def dump(self, key: str, item: T) -> bytes:
+    def dump(self, keys: Sequence[str], items: Sequence[T]) -> list[bytes]:
         """See `Cells.dump`."""
-        return self._row(key, self._objects.dump(key, item))
+        return [self._row(key, self._objects.dump(key, item)) for key, item in zip(keys, items, strict=True)]
 
-    def spill(self, key: str, item: T) -> bytes | None:
+    def spill(self, keys: Sequence[str], items: Sequence[T]) -> Sequence[bytes | None]:
         """See `Cells.spill`."""
-        data = self._objects.spill(key, item)
-        return None if data is None else self._row(key, data)
+        found = [(key, self._objects.spill(key, item)) for key, item in zip(keys, items, strict=True)]
+        return [None if data is None else self._row(key, data) for key, data in found]
 
-    def load(self, key: str, row: bytes) -> T:
+    def load(self, keys: Sequence[str], rows: Sequence[bytes]) -> list[T]:
         """See `Cells.load`; an object that was not asked yet is."""
+        return [*map(self._load, keys, rows)]
+
+    def _load(self, key: str, row: bytes) -> T:
         value = parse_value(row)
         item = self._objects.load(key, value.data)
         if value.due_us is not None:

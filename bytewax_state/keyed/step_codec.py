@@ -5,6 +5,7 @@ Called by whatever makes rows of values.
 """
 
 import logging
+from collections.abc import Sequence
 from typing import Any
 
 from bytewax_state.codecs import Codec, decode
@@ -40,6 +41,20 @@ class StepCodec:
             msg = f"the snapshot of step {self.step_id!r} for key {key!r} cannot be stored: {ex}"
             raise UsageError(msg) from ex
 
+    def encode_many(self, keys: Sequence[str], values: Sequence[Any]) -> list[bytes]:
+        """Serialise values; see `encode`."""
+        try:
+            return [*map(self._codec.encode, values)]
+        except UsageError:
+            return [*map(self.encode, keys, values)]  # which names the key
+
+    def try_encode_many(self, values: Sequence[Any]) -> Sequence[bytes | None]:
+        """Serialise values; see `try_encode`."""
+        try:
+            return [*map(self._codec.encode, values)]
+        except UsageError:
+            return [*map(self.try_encode, values)]
+
     def try_encode(self, value: Any) -> bytes | None:
         """Serialise a value that could as well stay in memory.
 
@@ -63,6 +78,13 @@ class StepCodec:
         except BytewaxStateError as ex:
             msg = f"the state of step {self.step_id!r} for key {key!r} cannot be read back: {ex}"
             raise type(ex)(msg) from ex
+
+    def decode_many(self, keys: Sequence[str], data: Sequence[bytes]) -> list[Any]:
+        """Read values; see `decode`."""
+        try:
+            return [*map(decode, data)]
+        except BytewaxStateError:
+            return [*map(self.decode, keys, data)]  # which names the key
 
     def warn(self, what: str, ex: Exception | None = None) -> None:
         """Warn, once, of what the state of the step does.

@@ -8,10 +8,10 @@ from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from itertools import islice
 from typing import TypeVar
 
-from bytewax_state.keygroups import group_of
+from bytewax_state.keygroups import groups_of
 from bytewax_state.store.column import RUN, Cells, Column
-from bytewax_state.store.rowkeys import value_key, value_range
-from bytewax_state.store.rows import Row, Rows
+from bytewax_state.store.rowkeys import value_keys, value_range
+from bytewax_state.store.rows import Rows
 
 T = TypeVar("T")
 
@@ -61,13 +61,16 @@ class CachedColumn(Column[T]):
 
     def fetch(self, keys: Collection[str]) -> dict[str, T]:
         """See `Column.fetch`; asks the table once, for the true misses only."""
-        if self.has_cold and None in map(self.live.get, keys):
+        live = self.live
+        if self.has_cold and not all(map(live.__contains__, keys)):
+            # Not those that come now: else each would have two chances, and be passed over once whether used or not.
+            self._use([key for key in keys if key in live])
             self._load([key for key in dict.fromkeys(keys) if not self.knows(key)])
-        return self.live
+        else:
+            self._use(keys)
+        return live
 
-    def change(self, keys: Collection[str]) -> None:
-        """See `Column.change`; they were used."""
-        self.changed.update(keys)
+    def _use(self, keys: Collection[str]) -> None:
         if 4 * len(self.live) > 3 * self._capacity:
             self._used.update(keys)
 
@@ -87,26 +90,19 @@ class CachedColumn(Column[T]):
     def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
         """See `Column.walk`; a key that is only a row becomes live."""
         if sum(self.count.values()) + len(self._fresh) <= self._capacity:
-            for key, row in [(key, row) for key, row in self._cold() if not self.knows(key)]:
-                self.live[key] = self._cells.load(key, row)
+            self._bring({key: row for key, row in self._cold() if not self.knows(key)})
         seen = self.live.keys() | self._gone
         keys = iter(sorted(key for key, item in self.live.items() if matters(item)))
         while run := list(islice(keys, max(RUN, self._capacity))):
             self.fetch(run)
             yield run
         unseen = ((key, row) for key, row in self._cold() if key not in seen)
-        while batch := list(islice(unseen, RUN)):
-            if run := sorted(key for key, row in batch if self._comes(key, row, matters)):
+        while rows := dict(islice(unseen, RUN)):
+            self._bring(rows)
+            run = sorted(key for key in rows if matters(self.live[key]))
+            self._forget([*rows.keys() - run - self.changed])
+            if run:
                 yield run
-
-    def _comes(self, key: str, row: bytes, matters: Callable[[T], bool]) -> bool:
-        """Make the value of a row live if it matters."""
-        item = self.live[key] = self._cells.load(key, row)
-        if matters(item):
-            return True
-        if key not in self.changed:
-            self._forget([key])
-        return False
 
     def _cold(self) -> Iterator[tuple[str, bytes]]:
         groups = sorted(self.count) if self.has_cold else []
@@ -115,10 +111,13 @@ class CachedColumn(Column[T]):
     def _load(self, keys: list[str]) -> None:
         assert self._rows is not None
         self._missed(len(keys))
-        rows = self._rows.get_many([value_key(group_of(key, self._key_groups), self._state, key) for key in keys])
-        for key, row in zip(keys, rows, strict=True):
-            if row is not None:
-                self.live[key] = self._cells.load(key, row)
+        rows = self._rows.get_many(value_keys(groups_of(keys, self._key_groups), self._state, keys))
+        self._bring({key: row for key, row in zip(keys, rows, strict=True) if row is not None})
+
+    def _bring(self, rows: Mapping[str, bytes]) -> None:
+        """Make the values of some rows live."""
+        keys = [*rows]
+        self.live.update(zip(keys, self._cells.load(keys, [*rows.values()]), strict=True))
 
     def _sweep(self) -> None:
         low = max(0, self._capacity - self._capacity // 32 - 1)
@@ -129,35 +128,30 @@ class CachedColumn(Column[T]):
         self._limit = max(self._capacity, len(self.live) + (len(coldest) - gone) // 2)
 
     def _coldest(self, want: int) -> list[str]:
-        live, used, cold = self.live, self._used, list[str]()
-        for key in list(live):
-            if key not in used:
+        live, used, cold, warm = self.live, self._used, list[str](), list[str]()
+        for key in live:
+            if key in used:
+                warm.append(key)
+            else:
                 cold.append(key)
                 if len(cold) == want:
-                    return cold
-            else:
-                used.discard(key)
-                live[key] = live.pop(key)
-        used.clear()
-        warm = set(cold)
-        return cold + list(islice((key for key in live if key not in warm), want - len(cold)))
+                    break
+        used.difference_update(warm)
+        for key in warm:
+            live[key] = live.pop(key)
+        # There may be too few cold ones. Then those are taken whose turn came first.
+        return cold + warm[: want - len(cold)]
 
     def _spill(self, keys: Sequence[str]) -> int:
-        assert self._rows is not None
-        rows: list[Row] = []
-        gone: list[str] = []
-        for key in keys:
-            value = self._cells.spill(key, self.live[key])
-            if value is None:
-                self._used.add(key)
-                continue
-            if key in self.changed:
-                rows.append(self._written(key, value))
-            gone.append(key)
-        self._rows.write(rows)
-        self._forget(gone)
-        self.has_cold = self.has_cold or bool(gone)
-        return len(gone)
+        values = self._cells.spill(keys, [self.live[key] for key in keys])
+        rows = {key: value for key, value in zip(keys, values, strict=True) if value is not None}
+        if len(rows) < len(keys):
+            self._used.update(key for key in keys if key not in rows)
+        stale = [key for key in rows if key in self.changed]
+        self._write(stale, [rows[key] for key in stale])
+        self._forget([*rows])
+        self.has_cold = self.has_cold or bool(rows)
+        return len(rows)
 
     def _forget(self, keys: Sequence[str]) -> None:
         for key in keys:

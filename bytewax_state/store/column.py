@@ -11,11 +11,12 @@ To change a value, `fetch` its key; then change what `live` has, `add` or `remov
 from abc import ABC, abstractmethod
 from collections import Counter
 from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
-from bytewax_state.keygroups import group_of
-from bytewax_state.store.rowkeys import parse_value_key, value_key, value_range
-from bytewax_state.store.rows import Row, Rows
+from bytewax_state.keygroups import groups_of
+from bytewax_state.store.rowkeys import parse_value_key, value_keys, value_range
+from bytewax_state.store.rows import Rows
 
 T = TypeVar("T")
 
@@ -24,24 +25,24 @@ RUN = 1_000
 
 
 class Cells(Protocol[T]):
-    """How values become rows, leave memory, and come back."""
+    """How values become rows, leave memory, and come back: many at once, each under its key."""
 
-    def dump(self, key: str, item: T) -> bytes:
-        """Make the value of a row.
+    def dump(self, keys: Sequence[str], items: Sequence[T]) -> list[bytes]:
+        """Make the values of rows.
 
-        :raises UsageError: If it cannot be serialised.
+        :raises UsageError: If one cannot be serialised.
 
         """
         ...
 
-    def load(self, key: str, row: bytes) -> T:
-        """Rebuild what `dump` made a row of."""
+    def load(self, keys: Sequence[str], rows: Sequence[bytes]) -> Sequence[T]:
+        """Rebuild what `dump` made rows of."""
         ...
 
-    def spill(self, key: str, item: T) -> bytes | None:
-        """Make the value of a row, in order to take the item out of memory.
+    def spill(self, keys: Sequence[str], items: Sequence[T]) -> Sequence[bytes | None]:
+        """Make the values of rows, in order to take the items out of memory.
 
-        :returns: `None` if it would not come back the same, so has to stay.
+        :returns: Values; `None` for an item that would not come back the same, so has to stay.
 
         """
         ...
@@ -184,23 +185,28 @@ class Column(ABC, Generic[T]):
         """
         if self._rows is not None:
             live, dump = self.live, self._cells.dump
-            rows = [self._written(key, dump(key, live[key])) for key in self.changed if key in live]
-            rows += [self._removed(key) for key in self._gone]
-            self._rows.write(rows)
+            changed = (key for key in self.changed if key in live)
+            while keys := list(islice(changed, RUN)):
+                self._write(keys, dump(keys, [live[key] for key in keys]))
+            self._delete(list(self._gone))
             self.changed.clear()
             self._gone.clear()
 
-    def _written(self, key: str, value: bytes) -> Row:
-        group = group_of(key, self._key_groups)
-        if key in self._fresh:
-            self._fresh.remove(key)
-            self.count[group] += 1
-        return value_key(group, self._state, key), value
+    def _write(self, keys: Sequence[str], values: Sequence[bytes]) -> None:
+        """Write what the rows of some live keys say."""
+        assert self._rows is not None
+        groups = groups_of(keys, self._key_groups)
+        if self._fresh:
+            self.count.update([group for key, group in zip(keys, groups, strict=True) if key in self._fresh])
+            self._fresh.difference_update(keys)
+        self._rows.write(zip(value_keys(groups, self._state, keys), values, strict=True))
 
-    def _removed(self, key: str) -> Row:
-        group = group_of(key, self._key_groups)
-        self.count[group] -= 1
-        return value_key(group, self._state, key), None
+    def _delete(self, keys: Sequence[str]) -> None:
+        """Delete the rows of some keys, which have one each."""
+        assert self._rows is not None
+        groups = groups_of(keys, self._key_groups)
+        self.count.subtract(groups)
+        self._rows.write((row, None) for row in value_keys(groups, self._state, keys))
 
     def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[str, bytes]]:
         """Visit rows, be their keys in memory or not, as they are at the call.
@@ -222,8 +228,8 @@ class Column(ABC, Generic[T]):
 
         """
         assert self._rows is not None
-        groups = self._key_groups
-        self._rows.write((value_key(group_of(key, groups), self._state, key), row) for key, row in values.items())
+        rows = value_keys(groups_of(values, self._key_groups), self._state, values)
+        self._rows.write(zip(rows, values.values(), strict=True))
 
 
 class HeapColumn(Column[T]):
@@ -233,11 +239,12 @@ class HeapColumn(Column[T]):
 
     def restore(self, groups: Mapping[int, int | None]) -> None:
         """Load every row."""
-        load = self._cells.load
         for group in groups:
+            assert self._rows is not None
             before = len(self.live)
-            for key, row in self.scan(*value_range(group, self._state)):
-                self.live[key] = load(key, row)
+            for rows, values in self._rows.scan_many(*value_range(group, self._state)):
+                keys = [parse_value_key(row)[2] for row in rows]
+                self.live.update(zip(keys, self._cells.load(keys, values), strict=True))
             self.count[group] = len(self.live) - before
 
     def fetch(self, keys: Collection[str]) -> dict[str, T]:

@@ -13,6 +13,7 @@ reaching into those of a longer one.
 """
 
 import struct
+from collections.abc import Iterable
 
 from bytewax_state.errors import SnapshotCorruptError
 
@@ -37,6 +38,22 @@ def value_key(group: int, state: int, key: str, sub: bytes = b"") -> bytes:
     """
     utf8 = key.encode()
     return _VALUE_ROW.pack(group, _VALUE, state, len(utf8)) + utf8 + sub
+
+
+def value_keys(groups: Iterable[int], state: int, keys: Iterable[str]) -> list[bytes]:
+    """Make the row keys of many values.
+
+    :arg groups: Key group of each key.
+
+    :arg state: Number of the state, up to 65,535.
+
+    :arg keys: Keys.
+
+    """
+    pack = _VALUE_ROW.pack
+    return [
+        pack(group, _VALUE, state, len(utf8)) + utf8 for group, utf8 in zip(groups, map(str.encode, keys), strict=True)
+    ]
 
 
 def timer_key(group: int, state: int, due_us: int, key: str) -> bytes:

@@ -36,8 +36,9 @@ class Rows:
         pending = list(rows)
         if pending:
             self.table.write(pending)
-            self.changed.update(group_of_row(key) for key, _ in pending)
-            self.changed_bytes += sum(len(key) + len(value or b"") for key, value in pending)
+            keys, values = zip(*pending, strict=True)
+            self.changed.update(map(group_of_row, {key[:2] for key in keys}))
+            self.changed_bytes += sum(map(len, keys)) + sum(map(len, filter(None, values)))
 
     def get_many(self, keys: list[bytes]) -> list[bytes | None]:
         """Look rows up; see `Table.get_many`."""
@@ -46,6 +47,10 @@ class Rows:
     def scan(self, begin: bytes, end: bytes) -> Iterator[tuple[bytes, bytes]]:
         """Visit rows; see `Table.scan`."""
         return self.table.scan(begin, end)
+
+    def scan_many(self, begin: bytes, end: bytes) -> Iterator[tuple[list[bytes], list[bytes]]]:
+        """Visit rows, many at once; see `Table.scan_many`."""
+        return self.table.scan_many(begin, end)
 
     def scan_keys(self, begin: bytes, end: bytes) -> Iterator[bytes]:
         """Visit row keys; see `Table.scan_keys`."""

@@ -13,6 +13,7 @@ from bytewax_state.store.rowkeys import (
     timer_key,
     timer_range,
     value_key,
+    value_keys,
     value_range,
 )
 
@@ -30,6 +31,13 @@ LAST_MICROSECOND = 315_537_897_599_999_999
 def test_value_row_keys_come_back(group: int, state: int, key: str, sub: bytes) -> None:
     """Parsing undoes making."""
     assert parse_value_key(value_key(group, state, key, sub)) == (group, state, key, sub)
+
+
+@given(st.lists(st.tuples(GROUPS, KEYS)), STATES)
+def test_many_row_keys_are_those_of_each(cells: list[tuple[int, str]], state: int) -> None:
+    """Made at once or one by one."""
+    groups, keys = [group for group, _ in cells], [key for _, key in cells]
+    assert value_keys(groups, state, keys) == [value_key(group, state, key) for group, key in cells]
 
 
 @given(GROUPS, STATES, DUES, KEYS)

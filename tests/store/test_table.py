@@ -37,6 +37,7 @@ def damage(image: Path) -> None:
 
 READS: dict[str, Callable[[Table], object]] = {
     "scan": lambda table: list(table.scan(*ALL)),
+    "scan_many": lambda table: [key for keys, _ in table.scan_many(*ALL) for key in keys],
     "scan_keys": lambda table: list(table.scan_keys(*ALL)),
     "get_many": lambda table: table.get_many([key for key, _ in ROWS]),
 }
