@@ -1,6 +1,6 @@
-"""`python -m benchmarks [CASE…] [--turns N] [--json]`: measures pairs, one line of JSON each on standard output.
+"""`python -m benchmarks [CASE…] [--turns N] [--json]`: measures, one line of JSON for each figure on standard output.
 
-Owns the command line. Exit code 1 if a ratio is below what its case asks for, 2 for a wrong argument.
+Owns the command line. Exit code 1 if a figure is not what its case asks for, 2 for a wrong argument.
 """
 
 import argparse
@@ -8,8 +8,7 @@ import json
 import sys
 from dataclasses import asdict
 
-from benchmarks.cases import CASES, select
-from benchmarks.pairs import measure
+from benchmarks.suites import known, run, unknown
 
 TURNS = 5
 
@@ -24,19 +23,17 @@ def main(argv: list[str]) -> int:
     """
     parser = _parser()
     args = parser.parse_args(argv)
-    try:
-        cases = select(args.cases)
-    except ValueError as ex:
-        parser.error(str(ex))
+    if unknown(args.cases):
+        parser.error(f"there is no {', '.join(unknown(args.cases))}; there are {', '.join(known())}")
     if args.turns < 1:
         parser.error(f"--turns is {args.turns}; expected 1 or more")
     report = (lambda text: None) if args.json else _report
     all_hold = True
-    for line in measure(cases, args.turns, report):
-        print(json.dumps(asdict(line)), flush=True)
-        if not line.holds:
+    for figure in run(args.cases, args.turns, report):
+        print(json.dumps(asdict(figure)), flush=True)
+        if not figure.holds:
             all_hold = False
-            print(f"{line.full_name}: the ratio is {line.ratio}; expected at least {line.at_least}", file=sys.stderr)
+            _report(f"{figure.case}: {figure.value} {figure.unit}; expected {figure.asked}")
     return 0 if all_hold else 1
 
 
@@ -46,8 +43,8 @@ def _report(text: str) -> None:
 
 def _parser() -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(prog="python -m benchmarks", description="Bytewax alone, and with bytewax_state.")
-    known = ", ".join(dict.fromkeys(case.name for case in CASES))
-    parser.add_argument("cases", nargs="*", metavar="CASE", help=f"NAME[:BACKEND[:KEYS[:BATCH]]]; all if none. {known}")
+    names = f"NAME, or of a pair NAME[:BACKEND[:KEYS[:BATCH]]]; all if none. {', '.join(known())}"
+    parser.add_argument("cases", nargs="*", metavar="CASE", help=names)
     parser.add_argument("--turns", type=int, default=TURNS, metavar="N", help="times that each side runs (default: 5)")
     parser.add_argument("--json", action="store_true", help="print the lines only, without a note of each turn")
     return parser

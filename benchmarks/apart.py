@@ -92,8 +92,9 @@ class Apart:
 
         """
         assert self._process.stdout is not None
-        line = self._process.stdout.readline()
-        if not line:
+        # Bytewax writes to standard output too, as while it looks for the other processes of a cluster.
+        line = next((line for line in self._process.stdout if line.startswith("{")), None)
+        if line is None:
             raise self._failure()
         found: dict[str, Any] = json.loads(line)
         return found

@@ -1,7 +1,7 @@
 """The pairs that are measured: which flow, how much of it, on which store, and the ratio that is asked for.
 
 Owns the table of cases and nothing that runs. It does not own the flows (`flows`) nor the measuring (`pairs`, `turn`).
-Called by the command line, and by each process of a side, which gets its case as JSON.
+Called by `suites`, and by each process of a side, which gets its case as JSON.
 """
 
 from collections.abc import Iterator, Sequence
@@ -30,6 +30,8 @@ class Case:
     keys: int
     at_least: float | None = None
     """Least ratio of ours to theirs; `None`: the figure is for information."""
+    their_operator: str | None = None
+    """What the other side runs, if not the same operator of Bytewax alone."""
     batch_size: int = BATCH_SIZE
     items: int = 200_000
     """Of a turn."""
@@ -64,6 +66,13 @@ class Case:
         return Feed(self.operator, self.keys, self.hot)
 
     @property
+    def against(self) -> str:
+        """What it is compared with."""
+        if self.processes > 1:
+            return "one process"
+        return f"raw {self.their_operator}" if self.their_operator else "plain Bytewax"
+
+    @property
     def is_live(self) -> bool:
         """Whether what happens depends on how fast: in a live flow, the slower side meets more windows."""
         return self.operator in LIVE_OPERATORS
@@ -89,6 +98,9 @@ _HOT = (200_000, 100_000, 50_000, 20_000)
 _HISTORIC = (8_000, 800, 80, 8)
 _MANY_HISTORIC = (1_000, 100, 10, 1)
 
+_CROSSED = {1: 20_000, 2: 30_000, 5: 50_000, 10: 50_000, 20: 100_000, 50: 100_000, 100: 100_000, 1_000: 200_000}
+"""Sizes of batches, and items of a turn, to find where ours begins to cost less."""
+
 
 def _sizes(case: Case, items: Sequence[int]) -> Iterator[Case]:
     """Vary the size of the batches."""
@@ -108,10 +120,17 @@ def _windows(operator: str, historic: float, live: float) -> Iterator[Case]:
     yield from _sizes(Case(f"{operator}_now", f"{operator}_now", "heap", 10_000, live), _LIVE)
 
 
+def _crossover() -> Iterator[Case]:
+    for keys in (1_000, 10_000, 100_000, 1_000_000):
+        for batch_size, items in _CROSSED.items():
+            yield Case("crossover", "stateful_map", "heap", keys, batch_size=batch_size, items=items)
+
+
 CASES: tuple[Case, ...] = (
     *_mapping("stateful_map", 100_000, 5.5),
     *_mapping("stateful_map", 1_000, 4.2),
     *_sizes(Case("hot_keys", "stateful_map", "rocksdb", 2_000_000, 2.5, hot=0.9, cached=0.02), _HOT),
+    Case("many_keys", "stateful_map", "rocksdb", 5_000_000, 0.7, their_operator="rocksdict", cached=0.02),
     *_sizes(Case("fold_window", "fold_window", "heap", 10_000, 20), _HISTORIC),
     *_sizes(Case("fold_window", "fold_window", "heap", 100_000, 40), _MANY_HISTORIC),
     *_sizes(Case("fold_window_now", "fold_window_now", "heap", 1_000, 1.5), _LIVE),
@@ -128,26 +147,9 @@ CASES: tuple[Case, ...] = (
     *_mapping("stateful", 1_000, 1.2),
     *_mapping("notify", 1_000, 1.0),
     *_mapping("stateful_batch", 100_000, 1.8),
+    *_crossover(),
     Case("recovery", "stateful_map", "heap", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),
     Case("recovery", "stateful_map", "rocksdb", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),
     Case("epoch_each", "stateful_map", "heap", 1_000, batch_size=1, epoch_seconds=0.0, items=_MAPPED[-1]),
     Case("two_processes", "mapper", "heap", 100_000, 1.7, unit="items/s", items=500_000, to_end=True, processes=2),
 )
-
-
-def select(wanted: Sequence[str]) -> list[Case]:
-    """Find cases.
-
-    :arg wanted: Names, which may be cut off at a colon; none: all.
-
-    :returns: Cases, in the order of the table.
-
-    :raises ValueError: If a name fits no case.
-
-    """
-    for name in wanted:
-        if not any(case.is_named(name) for case in CASES):
-            known = ", ".join(case.full_name for case in CASES)
-            msg = f"there is no case {name!r}; there are {known}"
-            raise ValueError(msg)
-    return [case for case in CASES if not wanted or any(case.is_named(name) for name in wanted)]

@@ -112,8 +112,12 @@ class Meter(Protocol):
         """Note that all before a section is done."""
         ...
 
+    def lap(self) -> None:
+        """Note that a batch is done."""
+        ...
+
     def end(self) -> None:
-        """Note that the section is done."""
+        """Note that all of the section is done, or all of the warm-up."""
         ...
 
 
@@ -159,12 +163,16 @@ class Batches(FixedPartitionedSource[Item, None]):
     def _script(self) -> Iterator[Batch]:
         feed, meter = self._feed, self._meter
         yield from feed.handed_over(islice(feed.warm_up(), self._part, None, self._parts))
+        # When a source that gave nothing is asked again, nothing that it gave before is under way any more.
+        yield []
+        meter.end()
         for section in self._sections:
             batches = feed.batches(section)[self._part :: self._parts]
-            # When a source that gave nothing is asked again, nothing that it gave before is under way any more.
             yield []
             meter.begin()
-            yield from feed.handed_over(batches)
+            for batch in feed.handed_over(batches):
+                yield batch
+                meter.lap()
             yield []
             meter.end()
 

@@ -14,8 +14,7 @@ from pathlib import Path
 from shutil import rmtree
 from tempfile import TemporaryDirectory
 
-from benchmarks.apart import run_apart
-from benchmarks.large_run import Result, Run
+from benchmarks.large_run import Result, Run, run_large
 
 PEAK_AT_MOST = 1 << 30
 FIRST_ITEM_AT_MOST = 10.0
@@ -33,10 +32,10 @@ def measure(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
 
     """
     build, *resumes = plan(keys)
-    yield "build", run(Run("ours", keys, build, 0, str(folder)))
-    yield "resume", run(Run("ours", keys, resumes[0], 1, str(folder)))
+    yield "build", run_large(Run("ours", keys, build, 0, str(folder)))
+    yield "resume", run_large(Run("ours", keys, resumes[0], 1, str(folder)))
     rmtree(folder / "work")
-    yield "resume_without_dir", run(Run("ours", keys, resumes[1], 1, str(folder)))
+    yield "resume_without_dir", run_large(Run("ours", keys, resumes[1], 1, str(folder)))
 
 
 def measure_plain(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
@@ -50,26 +49,13 @@ def measure_plain(keys: int, folder: Path) -> Iterator[tuple[str, Result]]:
 
     """
     build, resume, _ = plan(keys)
-    yield "build", run(Run("theirs", keys, build, 0, str(folder)))
-    yield "resume", run(Run("theirs", keys, resume, 1, str(folder)))
+    yield "build", run_large(Run("theirs", keys, build, 0, str(folder)))
+    yield "resume", run_large(Run("theirs", keys, resume, 1, str(folder)))
 
 
 def plan(keys: int) -> tuple[int, int, int]:
     """Say where each run stops: the first has met every key, and each of the others a tenth of them again."""
     return keys, keys + keys // 10, keys + keys // 10 * 2
-
-
-def run(what: Run) -> Result:
-    """Run in a fresh process.
-
-    :arg what: What to run.
-
-    :returns: What it gave.
-
-    :raises RunFailedError: If it ends with an error.
-
-    """
-    return Result(**run_apart("benchmarks.large_run", json.dumps(asdict(what))))
 
 
 def main(argv: list[str]) -> int:

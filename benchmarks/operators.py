@@ -8,7 +8,8 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Any, TypeAlias
+from tempfile import TemporaryDirectory
+from typing import Any, TypeAlias, cast
 
 import bytewax.operators as op
 from bytewax.operators import KeyedStream, StatefulBatchLogic, StatefulLogic
@@ -24,6 +25,9 @@ from bytewax.operators.windowing import (
     join_window,
     window,
 )
+from rocksdict import Rdict, WriteBatch
+
+from bytewax_state.store.options import MIB, Memory, table_options, write_options
 
 Item: TypeAlias = tuple[str, Any]
 Event: TypeAlias = tuple[datetime, int]
@@ -34,6 +38,10 @@ WORK_NS = 5_000
 """How long the mapper takes for an item."""
 MAX_SIZE = 10
 """Of what `collect` collects."""
+MEMORY = 256 * MIB
+"""Of RocksDB: the default of the settings."""
+FILES = 100
+"""That RocksDB keeps open."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -220,6 +228,30 @@ def _dict(up: Up) -> Up:
     return op.flat_map_batch("sum", up, add)
 
 
+def _rocksdict(up: Up) -> Up:
+    """Keep totals as our store does: in a table with the same options, read and written in batches."""
+    folder = TemporaryDirectory(prefix="benchmark-")
+    options = table_options(Memory.of(MEMORY), create=True, files=FILES)
+    db = Rdict(f"{folder.name}/table", options)
+    db.set_write_options(write_options())
+
+    def add(batch: list[Item], _kept: TemporaryDirectory[str] = folder) -> list[Item]:
+        rows = [key.encode() for key, _ in batch]
+        found = cast(list[bytes | None], db.get(cast(list[Any], rows)))
+        totals = {key: int.from_bytes(row, "big") if row else 0 for (key, _), row in zip(batch, found, strict=True)}
+        out = []
+        for key, value in batch:
+            totals[key] += value
+            out.append((key, totals[key]))
+        changes = WriteBatch(raw_mode=True)
+        for key, total in totals.items():
+            changes.put(key.encode(), total.to_bytes(8, "big"))
+        db.write(changes)
+        return out
+
+    return op.flat_map_batch("sum", up, add)
+
+
 def _join(up: Up) -> Up:
     sides = _sides(up, lambda item: item[1] % 2 == 0)
     return op.join("join", *sides, emit_mode="running")
@@ -296,6 +328,7 @@ OPERATORS: dict[str, Callable[[Up], Up]] = {
     "notify": _notify,
     "mapper": _mapper,
     "dict": _dict,
+    "rocksdict": _rocksdict,
     "join": _join,
     "count_final": _count_final,
     "collect": _collect,

@@ -6,55 +6,23 @@ Called by the command line, and by the tests with tiny cases.
 """
 
 import json
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from itertools import groupby
 from statistics import median
 
 from benchmarks.apart import Apart, RunFailedError, free_addresses
-from benchmarks.cases import Backend, Case, Unit
+from benchmarks.cases import Case, Unit
+from benchmarks.figures import SIDES, Figure, Report, Side
 from benchmarks.flows import Section
-from benchmarks.turn import Side, Took
-
-SIDES: tuple[Side, Side] = ("theirs", "ours")
+from benchmarks.turn import Took
 
 MAY_DIFFER = 0.001
 """Share of the items that one side may have emitted more than the other."""
 
 
-@dataclass(frozen=True, slots=True)
-class Line:
-    """What a pair gave; the fields of the JSON line."""
-
-    case: str
-    backend: Backend
-    items: int
-    """Of a turn."""
-    keys: int
-    batch: int
-    """Items in a batch."""
-    theirs: float
-    """Median, in `unit`."""
-    ours: float
-    ratio: float
-    """How many times as fast as theirs ours is."""
-    at_least: float | None
-    unit: Unit
-    turns: int
-
-    @property
-    def full_name(self) -> str:
-        """That of its case."""
-        return f"{self.case}:{self.backend}:{self.keys}:{self.batch}"
-
-    @property
-    def holds(self) -> bool:
-        """Whether the ratio is what was asked for."""
-        return self.at_least is None or self.ratio >= self.at_least
-
-
-def measure(cases: Sequence[Case], turns: int, report: Callable[[str], None] = lambda text: None) -> Iterator[Line]:
+def measure(cases: Sequence[Case], turns: int, report: Report = lambda text: None) -> Iterator[Figure]:
     """Measure cases.
 
     :arg cases: Cases; those next to each other that are of one pair share its processes.
@@ -63,7 +31,7 @@ def measure(cases: Sequence[Case], turns: int, report: Callable[[str], None] = l
 
     :arg report: Told of each turn.
 
-    :returns: A line for each.
+    :returns: A figure for each.
 
     :raises RunFailedError: If a turn fails, or the sides emit different numbers of items.
 
@@ -72,10 +40,12 @@ def measure(cases: Sequence[Case], turns: int, report: Callable[[str], None] = l
         yield from _measure_pair(list(group), turns, report)
 
 
-def _measure_pair(cases: list[Case], turns: int, report: Callable[[str], None]) -> list[Line]:
+def _measure_pair(cases: list[Case], turns: int, report: Report) -> list[Figure]:
     costs: dict[tuple[str, Side], list[float]] = {}
     with ExitStack() as stack:
         stay = {} if cases[0].to_end else {side: stack.enter_context(running(side, cases[0])) for side in SIDES}
+        for one in stay.values():
+            one.warm_up()
         for number, (case, section) in enumerate(_schedule(cases, turns)):
             emitted = []
             for side in _order(number):
@@ -85,7 +55,7 @@ def _measure_pair(cases: list[Case], turns: int, report: Callable[[str], None]) 
                 emitted.append(took.emitted)
                 report(f"{case.full_name} {side}: {cost:.3f} s")
             _check_same(case, emitted)
-    return [_line(case, turns, *(median(costs[case.full_name, side]) for side in SIDES)) for case in cases]
+    return [_figure(case, turns, *(median(costs[case.full_name, side]) for side in SIDES)) for case in cases]
 
 
 def _schedule(cases: list[Case], turns: int) -> Iterator[tuple[Case, Section]]:
@@ -106,19 +76,17 @@ def _order(number: int) -> Sequence[Side]:
     return SIDES if number % 2 == 0 else SIDES[::-1]
 
 
-def _line(case: Case, turns: int, theirs: float, ours: float) -> Line:
-    return Line(
-        case=case.name,
-        backend=case.backend,
-        items=case.items,
-        keys=case.keys,
-        batch=case.batch_size,
+def _figure(case: Case, turns: int, theirs: float, ours: float) -> Figure:
+    return Figure(
+        case=case.full_name,
+        against=case.against,
+        value=round(theirs / ours, 3),
+        unit="times",
+        turns=turns,
+        at_least=case.at_least,
         theirs=_in_unit(theirs / case.items, case.unit),
         ours=_in_unit(ours / case.items, case.unit),
-        ratio=round(theirs / ours, 3),
-        at_least=case.at_least,
-        unit=case.unit,
-        turns=turns,
+        side_unit=case.unit,
     )
 
 
@@ -136,6 +104,15 @@ class Running:
 
         """
         self._processes = processes
+
+    def warm_up(self) -> None:
+        """Wait until it has met all keys; to be called once, before all else.
+
+        :raises RunFailedError: If it ends instead.
+
+        """
+        for process in self._processes:
+            process.answer()
 
     def take(self, section: Section) -> Took:
         """Let it take a section.
@@ -202,6 +179,7 @@ def run_once(side: Side, case: Case, section: Section) -> Took:
 
     """
     with running(side, case) as process:
+        process.warm_up()
         return process.take_last(section)
 
 
@@ -211,4 +189,5 @@ def _together(parts: Sequence[Took]) -> Took:
         ended=max(one.ended for one in parts),
         cpu_seconds=sum(one.cpu_seconds for one in parts),
         emitted=sum(one.emitted for one in parts),
+        batch_ms=max(one.batch_ms for one in parts),
     )

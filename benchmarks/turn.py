@@ -1,8 +1,9 @@
 """One side of a pair, or a process of it: `python -m benchmarks.turn theirs|ours CASE ADDRESSES INDEX`.
 
-Owns what is timed: from the moment in which all before a section is done, until that is so for the section. It reads
-the sections from standard input, a line of JSON each, and answers with a line for each; the last one is for the whole
-run. It does not own the cases nor what is done with the times. Called by `pairs`.
+Owns what is timed: from the moment in which all before a section is done, until that is so for the section. It prints a
+line of JSON when it has warmed up, reads the sections from standard input, a line of JSON each, and answers with a line
+for each; the last one goes from the beginning of the last section to the end of the run. It does not own the cases nor
+what is done with the times. Called by `pairs`.
 """
 
 import json
@@ -11,18 +12,19 @@ import time
 from collections.abc import Iterator
 from dataclasses import asdict, dataclass
 from datetime import timedelta
+from itertools import pairwise
 from pathlib import Path
+from statistics import quantiles
 from tempfile import TemporaryDirectory
-from typing import Any, Literal, TypeAlias
+from typing import Any
 
 from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import cluster_main, run_main
 
 from benchmarks.cases import Case
+from benchmarks.figures import Side
 from benchmarks.flows import Batches, Count, Section, flow_of
 from bytewax_state import Settings, attach
-
-Side: TypeAlias = Literal["theirs", "ours"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -36,6 +38,8 @@ class Took:
     """Of all threads."""
     emitted: int
     """Items that reached the sink since the run began."""
+    batch_ms: tuple[float, float, float]
+    """Milliseconds until a batch was done: median, 99th percentile, longest."""
 
 
 def run(side: Side, case: Case, addresses: list[str], index: int) -> Took:
@@ -56,7 +60,8 @@ def run(side: Side, case: Case, addresses: list[str], index: int) -> Took:
         sink = Count()
         meter = _Meter(sink)
         source = Batches(case.feed, _sections(), meter, index, len(addresses))
-        flow = flow_of(case.operator, source, sink)
+        operator = (case.their_operator if side == "theirs" else None) or case.operator
+        flow = flow_of(operator, source, sink)
         if side == "ours" or case.processes > 1:
             attach(flow, settings_of(case, Path(folder)))
         options = _options(case, Path(folder))
@@ -75,16 +80,29 @@ def _sections() -> Iterator[Section]:
 class _Meter:
     def __init__(self, sink: Count) -> None:
         self._sink = sink
-        self._wall = self._cpu = 0.0
+        self.begin()
 
     def begin(self) -> None:
         self._wall, self._cpu = time.perf_counter(), time.process_time()
+        self._laps = [self._wall]
+
+    def lap(self) -> None:
+        self._laps.append(time.perf_counter())
 
     def end(self) -> None:
         _print(self.took())
 
     def took(self) -> Took:
-        return Took(self._wall, time.perf_counter(), time.process_time() - self._cpu, self._sink.items)
+        cpu = time.process_time() - self._cpu
+        batches = [(end - begin) * 1e3 for begin, end in pairwise(self._laps)]
+        return Took(self._wall, time.perf_counter(), cpu, self._sink.items, _percentiles(batches))
+
+
+def _percentiles(batches: list[float]) -> tuple[float, float, float]:
+    if len(batches) < 2:
+        return (batches[0],) * 3 if batches else (0.0,) * 3
+    cuts = quantiles(batches, n=100, method="inclusive")
+    return cuts[49], cuts[98], max(batches)
 
 
 def settings_of(case: Case, folder: Path) -> Settings:

@@ -22,7 +22,8 @@ from bytewax.recovery import RecoveryConfig, init_db_dir
 from bytewax.testing import run_main
 
 from benchmarks.cases import Backend
-from benchmarks.flows import Count, Item
+from benchmarks.flows import Count
+from benchmarks.operators import Item
 from bytewax_state import Settings, attach
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import Manifest

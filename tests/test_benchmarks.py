@@ -1,7 +1,8 @@
 """The benchmarks run, at tiny sizes, and print the lines that they promise; never how fast."""
 
 import json
-from dataclasses import asdict, fields, replace
+from collections.abc import Callable, Iterator
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -9,18 +10,20 @@ import pytest
 from bytewax.testing import TestingSink, run_main
 
 from benchmarks import __main__ as command
-from benchmarks import codecs, key_growth, large_state
+from benchmarks import codecs, key_growth, large_state, memory, pauses, resume, state_size
 from benchmarks.apart import RunFailedError
-from benchmarks.cases import CASES, Backend, Case, select
+from benchmarks.cases import CASES, Backend, Case
+from benchmarks.figures import Figure
 from benchmarks.flows import Batches, Section, flow_of
-from benchmarks.large_run import Run
-from benchmarks.pairs import Line, measure, run_once
+from benchmarks.large_run import Run, run_large
+from benchmarks.pairs import measure, run_once
+from benchmarks.suites import SUITES
 from benchmarks.turn import settings_of
 from benchmarks.upload_amplification import Job
 from benchmarks.upload_amplification import measure as measure_uploads
 from bytewax_state import attach
 
-LINE = ["case", "backend", "items", "keys", "batch", "theirs", "ours", "ratio", "at_least", "unit", "turns"]
+LINE = ["case", "against", "value", "unit", "turns", "at_least", "at_most", "theirs", "ours", "side_unit", "more"]
 
 
 def tiny(case: Case) -> Case:
@@ -42,6 +45,9 @@ class Untimed:
 
     def begin(self) -> None:
         """Begin."""
+
+    def lap(self) -> None:
+        """Go on."""
 
     def end(self) -> None:
         """End."""
@@ -69,22 +75,23 @@ def test_each_case_has_a_name_of_its_own() -> None:
 )
 def test_a_name_may_be_cut_off(name: str, count: int) -> None:
     """At a colon, and then it names all that go on from there."""
-    assert len(select([name])) == count
+    assert sum(case.is_named(name) for case in CASES) == count
 
 
 @pytest.mark.parametrize("case", WAYS, ids=lambda case: case.full_name)
-def test_a_pair_gives_a_line(case: Case) -> None:
+def test_a_pair_gives_a_figure(case: Case) -> None:
     """Both sides run in processes of their own and emit the same number of items."""
-    (line,) = measure([tiny(case)], turns=1)
-    assert (line.case, line.backend, line.items, line.keys, line.turns) == (case.name, case.backend, 600, 20, 1)
-    assert line.theirs > 0
-    assert line.ours > 0
+    (figure,) = measure([tiny(case)], turns=1)
+    assert (figure.case, figure.turns) == (f"{case.name}:{case.backend}:20:50", 1)
+    assert figure.theirs
+    assert figure.ours
+    assert figure.value == pytest.approx(figure.theirs / figure.ours, rel=0.02) or case.unit == "items/s"
 
 
 def test_cases_of_a_pair_share_its_processes() -> None:
-    """There is a line for each all the same."""
+    """There is a figure for each all the same."""
     cases = [replace(tiny(CASES[0]), batch_size=size) for size in (50, 10)]
-    assert [line.batch for line in measure(cases, turns=2)] == [50, 10]
+    assert [figure.case for figure in measure(cases, turns=2)] == [case.full_name for case in cases]
 
 
 @pytest.mark.parametrize("case", FLOWS, ids=lambda case: f"{case.operator}:{case.backend}")
@@ -93,22 +100,27 @@ def test_both_sides_of_a_pair_give_the_same(case: Case, tmp_path: Path) -> None:
     assert results(tiny(case), tmp_path) == results(tiny(case), None)
 
 
+FIGURE = Figure("case", "plain Bytewax", 1.5, "times", 5)
+
+
 def test_a_line_has_the_fields_that_scripts_read() -> None:
     """In this order."""
-    assert [field.name for field in fields(Line)] == LINE
+    assert list(asdict(FIGURE)) == LINE
 
 
-@pytest.mark.parametrize(("at_least", "holds"), [(None, True), (1.5, True), (1.6, False)])
-def test_a_ratio_below_what_is_asked_for_does_not_hold(at_least: float | None, holds: bool) -> None:
-    """A case that only informs always holds."""
-    assert Line("case", "heap", 1, 1, 1, 2.0, 3.0, 1.5, at_least, "items/s", 5).holds is holds
+@pytest.mark.parametrize(
+    ("at_least", "at_most", "holds"),
+    [(None, None, True), (1.5, None, True), (1.6, None, False), (None, 1.5, True), (None, 1.4, False)],
+)
+def test_a_figure_is_judged_by_what_was_asked(at_least: float | None, at_most: float | None, holds: bool) -> None:
+    """One for information always holds."""
+    assert replace(FIGURE, at_least=at_least, at_most=at_most).holds is holds
 
 
 def test_the_command_prints_json_lines(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    """Nothing else goes to standard output, and a ratio that is too low is exit code 1."""
-    case = replace(tiny(CASES[0]), at_least=1e9)
-    monkeypatch.setattr(command, "select", lambda wanted: [case])
-    assert command.main(["--turns", "1", "--json"]) == 1
+    """Nothing else goes to standard output, and a figure that is too low is exit code 1."""
+    monkeypatch.setitem(SUITES, "too_low", lambda turns, report: iter([replace(FIGURE, at_least=1e9)]))
+    assert command.main(["too_low", "--turns", "1", "--json"]) == 1
     assert list(json.loads(capsys.readouterr().out)) == LINE
 
 
@@ -116,7 +128,7 @@ def test_an_unknown_case_is_a_wrong_argument(capsys: pytest.CaptureFixture[str])
     """The message names those that there are."""
     with pytest.raises(SystemExit, match="2"):
         command.main(["no_such_case"])
-    assert "stateful_map:heap" in capsys.readouterr().err
+    assert "there is no no_such_case; there are stateful_map" in capsys.readouterr().err
 
 
 def test_a_turn_that_fails_says_why() -> None:
@@ -125,11 +137,21 @@ def test_a_turn_that_fails_says_why() -> None:
         run_once("theirs", replace(tiny(CASES[0]), operator="no_such_operator"), SECTION)
 
 
-def test_growth_is_that_of_ours_beside_that_of_a_dict() -> None:
-    """Each with few keys and with many."""
-    line = key_growth.measure(10, 1_000, turns=1, items=600)
-    assert min(line.theirs + line.ours) > 0
-    assert line.ratio != 0
+SMALL: dict[str, Callable[[], Iterator[Figure]]] = {
+    "key_growth": lambda: key_growth.figures(1, print, few=10, many=1_000, items=600),
+    "resume": lambda: resume.figures(1, print, keys=300, many=500),
+    "memory": lambda: memory.figures(1, print, keys=20_000),
+    "pauses": lambda: pauses.figures(2, print, keys=20_000),
+    "state_size": lambda: state_size.figures(1, print, sizes=(100, 1_000)),
+}
+
+
+@pytest.mark.parametrize("name", SUITES)
+def test_a_suite_gives_figures(name: str) -> None:
+    """Each with a name of its own; every key has the state that the runs before left."""
+    figures = list(SMALL[name]())
+    assert figures
+    assert len({figure.case for figure in figures}) == len(figures)
 
 
 def test_a_setting_of_the_users_does_not_reach_a_turn(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -152,7 +174,7 @@ def test_a_large_state_resumes_with_and_without_its_folder(tmp_path: Path) -> No
 def test_a_large_state_that_was_lost_is_found(tmp_path: Path) -> None:
     """Here it was never there."""
     with pytest.raises(RunFailedError, match="expected 2"):
-        large_state.run(Run("theirs", keys=10, stop=10, seen_before=1, folder=str(tmp_path)))
+        run_large(Run("theirs", keys=10, stop=10, seen_before=1, folder=str(tmp_path)))
 
 
 def test_a_case_survives_the_way_into_its_process() -> None:

@@ -1,0 +1,69 @@
+"""All that is measured, by name: the pairs, and what is no pair of flows.
+
+Owns the list and its order. Called by the command line.
+"""
+
+from collections.abc import Iterator, Sequence
+from typing import Protocol
+
+from benchmarks import key_growth, memory, pauses, resume, state_size
+from benchmarks.cases import CASES, Case
+from benchmarks.figures import Figure, Report
+from benchmarks.pairs import measure
+
+
+class Suite(Protocol):
+    """Measures what belongs together."""
+
+    def __call__(self, turns: int, report: Report) -> Iterator[Figure]:
+        """Measure.
+
+        :arg turns: How often each side runs.
+
+        :arg report: Told of each turn.
+
+        :returns: Figures.
+
+        """
+        ...
+
+
+SUITES: dict[str, Suite] = {
+    "key_growth": key_growth.figures,
+    "resume": resume.figures,
+    "memory": memory.figures,
+    "pauses": pauses.figures,
+    "state_size": state_size.figures,
+}
+
+
+def run(wanted: Sequence[str], turns: int, report: Report) -> Iterator[Figure]:
+    """Measure.
+
+    :arg wanted: Names of cases, which may be cut off at a colon, and of suites; none: all.
+
+    :arg turns: How often each side runs.
+
+    :arg report: Told of each turn.
+
+    :returns: Figures.
+
+    """
+    yield from measure(_cases(wanted), turns, report)
+    for name, suite in SUITES.items():
+        if not wanted or name in wanted:
+            yield from suite(turns, report)
+
+
+def unknown(wanted: Sequence[str]) -> list[str]:
+    """Tell which names are neither of a case nor of a suite."""
+    return [name for name in wanted if name not in SUITES and not any(case.is_named(name) for case in CASES)]
+
+
+def known() -> list[str]:
+    """Name all cases, cut off at the first colon, and all suites."""
+    return [*dict.fromkeys(case.name for case in CASES), *SUITES]
+
+
+def _cases(wanted: Sequence[str]) -> list[Case]:
+    return [case for case in CASES if not wanted or any(case.is_named(name) for name in wanted)]
