@@ -28,6 +28,9 @@ LOGIC = "logic"
 
 LOGIC_ID = 0
 
+WINDOWS = ("window", "session")
+"""Kinds of the state that holds the windows of each key: rows of its own, and those that a logic was built from."""
+
 
 def logic_state(codec: str) -> dict[str, State]:
     """Make the registry of a step whose keys have what a logic is built from.
@@ -38,6 +41,19 @@ def logic_state(codec: str) -> dict[str, State]:
 
     """
     return {LOGIC: State(id=LOGIC_ID, kind=LOGIC, codec=codec, ttl=None)}
+
+
+def window_state(kind: str, codec: str) -> dict[str, State]:
+    """Make the registry of a step whose keys have windows.
+
+    :arg kind: One of `WINDOWS`.
+
+    :arg codec: Of the values that are written.
+
+    :returns: Name to state.
+
+    """
+    return {LOGIC: State(id=LOGIC_ID, kind=kind, codec=codec, ttl=None)}
 
 
 def agree(step_id: str, ours: Mapping[str, State], theirs: Mapping[str, State], source: str) -> None:
@@ -56,7 +72,7 @@ def agree(step_id: str, ours: Mapping[str, State], theirs: Mapping[str, State], 
     """
     for name, state in theirs.items():
         known = ours.get(name)
-        if known is None or (known["id"], known["kind"]) != (state["id"], state["kind"]):
+        if known is None or known["id"] != state["id"] or state["kind"] not in _read_as(known["kind"]):
             has = ", ".join(f"{one!r} of kind {other['kind']!r}" for one, other in sorted(ours.items())) or "none"
             msg = (
                 f"{source} has a state {name!r} of kind {state['kind']!r}, and step {step_id!r} has {has}: it has "
@@ -64,3 +80,8 @@ def agree(step_id: str, ours: Mapping[str, State], theirs: Mapping[str, State], 
                 "step back as it was, give the new one another step id, or run the version that wrote the snapshot"
             )
             raise IncompatibleError(msg)
+
+
+def _read_as(kind: str) -> tuple[str, ...]:
+    """Return the kinds of states whose rows are read as those of a kind."""
+    return (kind, LOGIC) if kind in WINDOWS else (kind,)

@@ -12,7 +12,7 @@ from bytewax_state.snapshot.manifest import FileEntry, Manifest, Seconds, Stats
 
 ROOT = Path(__file__).parent.parent
 PAGE = (ROOT / "docs" / "design.md").read_text()
-FORMATS = ["Key groups", "Row keys", "Row values", "Codecs", "Names", "Refs", "Manifests"]
+FORMATS = ["Key groups", "Row keys", "Row values", "Codecs", "Windows", "Names", "Refs", "Manifests"]
 
 
 def section(title: str) -> str:

@@ -13,7 +13,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax_state.dataflow.logics import Logic, Logics, error_in, overrides_on_eof, plain_time
 from bytewax_state.keyed.processor import Item
 from bytewax_state.keyed.states import States
-from bytewax_state.keyed.timed import TimedProcessor
+from bytewax_state.keyed.timed import TimedProcessor, values_by_key
 
 
 class LogicProcessor(TimedProcessor[Logic]):
@@ -43,7 +43,7 @@ class LogicProcessor(TimedProcessor[Logic]):
     def on_items(self, items: list[Item]) -> list[Item]:
         """See `Processor.on_items`."""
         out: list[Item] = []
-        by_key = _gathered(items)
+        by_key = values_by_key(items)
         live = self._column.fetch(by_key)
         self._notify_asked(out)
         self._on_batches(by_key, live, out)
@@ -114,23 +114,6 @@ class LogicProcessor(TimedProcessor[Logic]):
 
     def _error(self, key: str, method: str) -> BytewaxRuntimeError:
         return error_in(self._logics.step_id, key, method)
-
-
-def _gathered(items: list[Item]) -> dict[str, list[Any]]:
-    """Gather the values of each key."""
-    if len(items) == 1:
-        ((key, value),) = items
-        return {key: [value]}
-    by_key: dict[str, list[Any]] = {key: [value] for key, value in items}
-    if len(by_key) == len(items):
-        return by_key
-    by_key.clear()
-    for key, value in items:
-        if key in by_key:
-            by_key[key].append(value)
-        else:
-            by_key[key] = [value]
-    return by_key
 
 
 def _check_emit(emit: object) -> None:

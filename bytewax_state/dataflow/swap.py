@@ -14,6 +14,7 @@ from bytewax.dataflow import f_repr
 from bytewax.operators import _JoinState
 
 from bytewax_state.codecs import codec
+from bytewax_state.dataflow import windowing
 from bytewax_state.dataflow.builders import may_notify
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logics, error_in
@@ -23,7 +24,7 @@ from bytewax_state.keyed.mapping import MapProcessor
 from bytewax_state.keyed.processor import Processor
 from bytewax_state.keyed.states import States
 from bytewax_state.keyed.step_codec import StepCodec
-from bytewax_state.registry import State, logic_state
+from bytewax_state.registry import State, logic_state, window_state
 from bytewax_state.settings import Settings
 from bytewax_state.store.store import Store
 
@@ -67,8 +68,10 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> Runner:
     :returns: What runs it.
 
     """
-    return _by_values(step.step_id, outer, settings) or by_logics(
-        step.step_id, step.builder, settings, *_calls(step, outer)
+    return (
+        _by_values(step.step_id, outer, settings)
+        or _by_windows(step.step_id, outer, settings)
+        or by_logics(step.step_id, step.builder, settings, *_calls(step, outer))
     )
 
 
@@ -119,6 +122,18 @@ def _by_values(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runn
         return processor(store, StepCodec(step_id, codec(settings.codec)), error_for, outer)
 
     return Runner(logic_state(settings.codec), False, make)
+
+
+def _by_windows(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runner | None:
+    """Run a step by its windows, if these and their clock are Bytewax's own."""
+    if not windowing.is_known(outer):
+        return None
+
+    def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
+        rows = StepCodec(step_id, codec(settings.codec))
+        return windowing.processor_of(outer, store, settings.key_groups, rows, mark, now)
+
+    return Runner(window_state(windowing.kind_of(outer), settings.codec), True, make)
 
 
 def _map_processor(

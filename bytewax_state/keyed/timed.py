@@ -7,7 +7,7 @@ what is done with a key (the processors), nor when a key is due (`states`).
 from abc import abstractmethod
 from collections.abc import Callable, Collection
 from datetime import datetime
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from bytewax_state.keyed.processor import Item, Processor
 from bytewax_state.keyed.states import States
@@ -107,3 +107,20 @@ class TimedProcessor(Processor, Generic[T]):
     @abstractmethod
     def _end(self, key: str, item: T, out: list[Item]) -> None:
         """Tell a key, which is live, that the input has ended."""
+
+
+def values_by_key(items: list[Item]) -> dict[str, list[Any]]:
+    """Gather the values of each key, in their order."""
+    if len(items) == 1:
+        ((key, value),) = items
+        return {key: [value]}
+    by_key: dict[str, list[Any]] = {key: [value] for key, value in items}
+    if len(by_key) == len(items):
+        return by_key
+    by_key.clear()
+    for key, value in items:
+        if key in by_key:
+            by_key[key].append(value)
+        else:
+            by_key[key] = [value]
+    return by_key

@@ -18,6 +18,8 @@ from bytewax_state.dataflow.swap import _calls, choose
 from bytewax_state.keyed.folding import FoldProcessor
 from bytewax_state.keyed.joining import JoinProcessor
 from bytewax_state.keyed.mapping import MapProcessor
+from bytewax_state.keyed.processor import Processor
+from bytewax_state.keyed.windows import WindowProcessor
 from bytewax_state.store.store import Store, heap
 from tests.dataflow.flows import OPERATORS, flow_of
 
@@ -29,10 +31,12 @@ KNOWN = {
 }
 """Operators to whose logics notifications, or the end of input, mean nothing, or probably nothing."""
 
-SWAPPED = {
+WINDOWED = {name for name in OPERATORS if name.endswith("_window") and name != "join_window"}
+SWAPPED: dict[str, type[Processor]] = {
     **dict.fromkeys(["stateful_map", "stateful_flat_map"], MapProcessor),
     **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], FoldProcessor),
     "join": JoinProcessor,
+    **dict.fromkeys(WINDOWED, WindowProcessor),
 }
 """Operators that run on plain values, and what runs them."""
 

@@ -1,0 +1,123 @@
+"""Windows on plain values: what Bytewax's own logics do, call by call, at any time, and whatever is spilled."""
+
+from dataclasses import replace
+from datetime import timedelta
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
+
+import bytewax.operators.windowing as win
+from bytewax.operators.windowing import SessionWindower, SlidingWindower, TumblingWindower
+from bytewax.testing import TimeTestingGetter
+from hypothesis import given
+from hypothesis import strategies as st
+
+from bytewax_state.keyed.plain import by_key
+from tests.dataflow.flows import START
+from tests.keyed.windowing import BACKENDS, Definition, Make, Ours, Plain, at
+
+SECOND = timedelta(seconds=1)
+
+MAKES: dict[str, Make] = {
+    "fold": lambda up, clock, windower, ordered: (
+        win.fold_window("s", up, clock, windower, list, lambda acc, value: [*acc, value], list.__add__, ordered).down
+    ),
+    "collect": lambda up, clock, windower, ordered: win.collect_window("s", up, clock, windower, list, ordered).down,
+    "max": lambda up, clock, windower, ordered: win.max_window("s", up, clock, windower).down,
+}
+
+ALIGNED = st.one_of(
+    st.builds(TumblingWindower, st.sampled_from([7 * SECOND, 60 * SECOND]), st.just(at(-3))),
+    st.builds(SlidingWindower, st.just(30 * SECOND), st.sampled_from([30 * SECOND, 11 * SECOND]), st.just(START)),
+)
+SESSIONS = st.builds(SessionWindower, st.sampled_from([0 * SECOND, 5 * SECOND, 20 * SECOND]))
+
+TIMES = {
+    "event": {"wait": 0 * SECOND},
+    "event, behind": {"wait": 15 * SECOND},
+    "system": {"wait": None},
+    "system asked late": {"to_system": lambda time: time + 9 * SECOND},
+    "system never asked": {"to_system": lambda time: None},
+    "own": {"own_time": True, "to_system": lambda time: None},
+}
+
+
+@st.composite
+def definitions(draw: st.DrawFn, family: st.SearchStrategy[Any], time: str) -> Definition:
+    """Make a step."""
+    return Definition(MAKES[draw(st.sampled_from(sorted(MAKES)))], draw(family), draw(st.booleans()), **TIMES[time])
+
+
+ITEMS = st.lists(st.tuples(st.sampled_from("abcde"), st.tuples(st.integers(0, 90), st.integers(0, 9))), max_size=6)
+CALLS = st.lists(st.tuples(ITEMS, st.integers(0, 20)), min_size=1, max_size=8)
+"""Items, and by how many seconds the time goes on behind them."""
+BACKEND = st.sampled_from(sorted(BACKENDS))
+
+
+@given(
+    data=st.data(),
+    family=st.sampled_from([ALIGNED, SESSIONS]),
+    time=st.sampled_from(sorted(TIMES)),
+    runs=st.lists(st.tuples(CALLS, BACKEND), min_size=1, max_size=3),
+)
+def test_each_call_gives_what_bytewax_gives(data: st.DataObject, family: Any, time: str, runs: list[Any]) -> None:
+    """In its order, through executions that do not even agree on the windows, or on which clock is the right one."""
+    clock = TimeTestingGetter(at(20))
+    with TemporaryDirectory() as folder:
+        plain, ours = Plain(clock), Ours(clock, Path(folder))
+        make = data.draw(st.sampled_from(sorted(MAKES)))
+        for calls, backend in runs:
+            definition = replace(data.draw(definitions(family, time)), make=MAKES[make])
+            plain.begin(definition)
+            ours.begin(definition, backend)
+            assert ours.activate([]) == plain.activate([])
+            for items, seconds in calls:
+                assert ours.activate(items) == plain.activate(items)
+                clock.advance(seconds * SECOND)
+            assert ours.activate([]) == plain.activate([])
+        # Over all keys they come in runs of what fits into memory.
+        assert by_key(ours.end()) == by_key(plain.end())
+        ours.store.close()
+
+
+@given(
+    data=st.data(),
+    family=st.sampled_from([ALIGNED, SESSIONS]),
+    time=st.sampled_from(["own", "system never asked"]),
+    calls=st.lists(st.tuples(ITEMS, st.integers(-30, 20)), min_size=1, max_size=10),
+    backend=BACKEND,
+)
+def test_a_time_that_goes_back(data: st.DataObject, family: Any, time: str, calls: list[Any], backend: str) -> None:
+    """Holds each watermark until it is as late again, as a look at a key would, which Bytewax may take at any time."""
+    clock = TimeTestingGetter(at(300))
+    definition = data.draw(definitions(family, time))
+    with TemporaryDirectory() as folder:
+        plain, ours = Plain(clock), Ours(clock, Path(folder))
+        plain.begin(definition)
+        ours.begin(definition, backend)
+        for items, seconds in calls:
+            assert ours.activate(items) == plain.activate(items)
+            clock.advance(seconds * SECOND)
+        assert by_key(ours.end()) == by_key(plain.end())
+        ours.store.close()
+
+
+@given(
+    data=st.data(),
+    family=st.sampled_from([ALIGNED, SESSIONS]),
+    runs=st.lists(st.tuples(CALLS, BACKEND), min_size=2, max_size=3),
+)
+def test_rows_of_the_logics_are_read(data: st.DataObject, family: Any, runs: list[Any]) -> None:
+    """A key goes on from where Bytewax's logic left it."""
+    clock = TimeTestingGetter(at(20))
+    definition = data.draw(definitions(family, "own"))
+    with TemporaryDirectory() as folder:
+        plain, ours = Plain(clock), Ours(clock, Path(folder))
+        for number, (calls, backend) in enumerate(runs):
+            plain.begin(definition)
+            ours.begin(definition, backend, by_logic=number == 0)
+            for items, seconds in calls:
+                assert ours.activate(items) == plain.activate(items)
+                clock.advance(seconds * SECOND)
+        assert by_key(ours.end()) == by_key(plain.end())
+        ours.store.close()
