@@ -53,6 +53,7 @@ class Execution:
         storage: Callable[[int], Storage] | None = None,
         watch: Callable[[Table], Table] = lambda table: table,
         around: Callable[[str], AbstractContextManager[None]] = lambda point: nullcontext(),
+        small: int | None = None,
     ) -> None:
         """Begin, as Bytewax does while it builds: nothing is read yet.
 
@@ -67,6 +68,8 @@ class Execution:
         :arg watch: Told that a store opens; gets its table, and may give another one in its place.
 
         :arg around: Entered for each `open` of a worker, and for each `ref` that is asked for.
+
+        :arg small: Up to how many bytes of changes are part of a manifest, if not as ever.
 
         """
         self.epoch = epoch
@@ -86,7 +89,7 @@ class Execution:
             for index in range(workers)
         ]
         for worker in self._workers:
-            worker.watch = watch
+            worker.watch, worker.small = watch, small
         self._logics: dict[int, GroupLogic] = {}
         self.schedule: dict[int, datetime] = {}
         """Key group to when it is to be notified."""
@@ -230,7 +233,7 @@ class Execution:
 
     def durable(self) -> set[str]:
         """Name the files that the next versions will not upload, as paths below the step."""
-        return {entry.path for versions in self._all_versions() for entry in versions._durable.values()}
+        return {entry.path for versions in self._all_versions() for entry in versions._durable.files.values()}
 
     def contents(self) -> Look:
         """Read everything."""
@@ -275,10 +278,14 @@ class _Worker(execution.Execution):
     """A worker whose table is watched."""
 
     watch: Callable[[Table], Table]
+    small: int | None
 
     def _new_store(self, opened: Opened) -> Store:
         table = None if opened.table is None else self.watch(opened.table)
-        return super()._new_store(replace(opened, table=table))
+        store = super()._new_store(replace(opened, table=table))
+        if store._rows is not None and self.small is not None:
+            store._rows.small = self.small
+        return store
 
 
 def _states(worker: execution.Execution) -> States[Logic]:

@@ -23,7 +23,7 @@ from tests.shop import KEY, NOTHING_RUNS, OTHER, STEP, Shop
 from tests.snapshot.listings import manifest, named, store
 
 ROOT = Path(__file__).parent.parent
-LONG = {"groups", "rows", "files", "inline", "states", "hash", "names"}
+LONG = {"groups", "rows", "files", "inline", "changes", "states", "hash", "names"}
 
 
 @pytest.fixture
@@ -175,12 +175,13 @@ def test_rows_that_nobody_counted_are_marked(shop: Shop) -> None:
 
 
 def test_a_version_is_shown_with_all_its_fields(used: Shop) -> None:
-    """But of inline files only the sizes."""
+    """But of inline files only the sizes, and of the changes only their number."""
     one = used.catalog.read(name_of(used.manifests()[2]))
     (line,) = used.lines("show", f"{one.store_id}@{one.version}")
     assert set(line) == set(Manifest.__annotations__)
     assert one.inline
     assert line["inline"] == {name: len(data) for name, data in one.inline.items()}
+    assert line["changes"] == len(one.changes) > 0
     assert {int(group): version for group, version in line["groups"].items()} == one.groups
     assert {int(group): rows for group, rows in line["rows"].items()} == one.rows
     assert [(file["path"], file["size"], file["sha256"]) for file in line["files"]] == [

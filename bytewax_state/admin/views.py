@@ -32,7 +32,7 @@ BAR_DELAY = 1.0
 _WIDE = 1000
 """Columns where there is no terminal: nothing is wrapped or cut."""
 
-_LONG = ("groups", "rows", "files", "inline", "states", "hash", "names")
+_LONG = ("groups", "rows", "files", "inline", "changes", "states", "hash", "names")
 """Fields of a manifest that only `show` shows."""
 
 _UNITS = ("KiB", "MiB", "GiB", "TiB")
@@ -46,11 +46,12 @@ def json_line(value: Mapping[str, Any]) -> str:
 def manifest_object(manifest: Manifest) -> dict[str, Any]:
     """Take a manifest apart, under the names of its fields.
 
-    :returns: All of it, but of the inline files only their sizes, in bytes.
+    :returns: All of it, but of the inline files only their sizes, in bytes, and of the changes only how many there are.
 
     """
     sizes = {name: len(data) for name, data in manifest.inline.items()}
-    return asdict(manifest) | {"created_at": manifest.created_at.isoformat(), "inline": sizes}
+    at, changes = manifest.created_at.isoformat(), len(manifest.changes)
+    return asdict(manifest) | {"created_at": at, "inline": sizes, "changes": changes}
 
 
 def version_object(manifest: Manifest) -> dict[str, Any]:
@@ -130,7 +131,7 @@ def _rows_text(manifest: Manifest) -> str:
 
 
 def manifest_text(manifest: Manifest, now: datetime) -> str:
-    """Show all of a manifest, but the bytes of the inline files."""
+    """Show all of a manifest, but the bytes of the inline files and of the changes."""
     stats = manifest.stats
     at = manifest.created_at.astimezone(timezone.utc).isoformat(timespec="seconds")
     facts = {
@@ -146,6 +147,7 @@ def manifest_text(manifest: Manifest, now: datetime) -> str:
         "rows": f"{_rows_text(manifest)}, {size_text(stats.live_bytes)} live, {size_text(stats.changed_bytes)} changed",
         "uploaded": f"{_count(stats.uploaded_files, 'file')}, {size_text(stats.uploaded_bytes)}; "
         f"this manifest, {size_text(stats.manifest_bytes)}",
+        "changes": f"{_count(len(manifest.changes), 'row')} since its files were frozen",
         "reused": f"{_count(stats.reused_files, 'file')}, {size_text(stats.reused_bytes)}",
         "seconds": ", ".join(f"{phase} {seconds:.3f}" for phase, seconds in asdict(stats.seconds).items()),
         "states": ", ".join(

@@ -34,7 +34,7 @@ class StoreListing:
     versions: tuple[int, ...]
     """Those that have a manifest, rising; the claim, 0, among them."""
     manifests: Mapping[int, Manifest]
-    """By version, rising: those that were read. Without their inline files."""
+    """By version, rising: those that were read. Without their inline files and changes."""
     files: tuple[str, ...]
     """Names of objects."""
 
@@ -124,7 +124,7 @@ class Catalog:
         name, data = name_of(manifest), encode(manifest, self.keys)
         self.storage.put(name, data)
         written = replace(manifest, stats=replace(manifest.stats, manifest_bytes=len(data)))
-        self._known[name] = replace(written, inline={})
+        self._known[name] = replace(written, inline={}, changes={})
         return written
 
     def read(self, name: str) -> Manifest:
@@ -248,7 +248,7 @@ class Catalog:
 
     def _look(self, name: str) -> Look:
         try:
-            manifest = self._known.get(name) or replace(self.read(name), inline={})
+            manifest = self._known.get(name) or replace(self.read(name), inline={}, changes={})
         except FileNotFoundError:
             return None
         except SnapshotError as ex:

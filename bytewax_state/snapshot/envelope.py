@@ -8,7 +8,7 @@ for sound nor take much memory. It does not own the fields (`manifest`). Called 
 | format | body |
 |---|---|
 | 1 | msgpack |
-| 2 | the same, compressed by zlib |
+| 2, 3 | the same, compressed by zlib |
 
 The digest is SHA-256, or HMAC-SHA-256 where a signing key is set (`signing`). It is checked before the body is read.
 """
@@ -29,7 +29,7 @@ T = TypeVar("T", bound=Collection[object])
 
 MAGIC = b"BWSTATE1"
 
-FORMAT = 2
+FORMAT = 3
 """The newest format of a manifest; every one that was ever released is read."""
 
 MAX_BODY_BYTES = 64 << 20
@@ -53,7 +53,8 @@ def seal(body: object, keys: Keys) -> bytes:
     :returns: Bytes that `unseal` reads.
 
     """
-    data: bytes = _HEAD.pack(MAGIC, FORMAT) + zlib.compress(msgpack.packb(body))
+    # More effort than the least one takes twice the time, and gives a hundredth in return.
+    data: bytes = _HEAD.pack(MAGIC, FORMAT) + zlib.compress(msgpack.packb(body), zlib.Z_BEST_SPEED)
     return data + keys.digest(data)
 
 

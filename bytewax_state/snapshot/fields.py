@@ -5,7 +5,7 @@ what is said to the user. Called by `manifest`, for every field.
 """
 
 import math
-from collections.abc import Collection
+from collections.abc import Collection, Iterable
 from datetime import datetime
 from typing import Any
 
@@ -13,6 +13,8 @@ __all__ = [
     "check",
     "check_bytes",
     "check_count",
+    "check_counts",
+    "check_each_bytes",
     "check_list",
     "check_map",
     "check_once",
@@ -62,6 +64,21 @@ def check_count(value: object, what: str, least: int = 0, most: int = 2**63 - 1)
     check(good, what, value, f"a whole number from {least} to {most}")
     assert isinstance(value, int)
     return value
+
+
+def check_counts(values: Iterable[object], what: str, least: int = 0, most: int = 2**63 - 1) -> None:
+    """Check that each of many values is a whole number between two; see `check_count`."""
+    for value in values:
+        # A call for each of them would be half of what it takes to write a manifest.
+        if type(value) is not int or not least <= value <= most:
+            check_count(value, what, least, most)
+
+
+def check_each_bytes(values: Iterable[object], what: str) -> None:
+    """Check that each of many values is `bytes`; see `check`."""
+    for value in values:
+        if type(value) is not bytes:
+            check_bytes(value, what)
 
 
 def check_seconds(value: object, what: str) -> float:

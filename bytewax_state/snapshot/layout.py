@@ -154,6 +154,11 @@ class StoreId:
         """Name the folder of its frozen image of a version; see `StepId.folder`."""
         return self.folder(root) / "frozen" / f"{version:012}"
 
+    def images(self, root: Path) -> list[Path]:
+        """List the folders of its frozen images that are whole, oldest first; see `StepId.folder`."""
+        folder = self.folder(root) / "frozen"
+        return sorted(path for path in folder.iterdir() if path.name.isdigit()) if folder.is_dir() else []
+
 
 class ManifestName(NamedTuple):
     """The parts of a manifest's name."""

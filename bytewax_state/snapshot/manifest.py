@@ -21,6 +21,8 @@ from bytewax_state.snapshot.fields import (
     check,
     check_bytes,
     check_count,
+    check_counts,
+    check_each_bytes,
     check_list,
     check_map,
     check_once,
@@ -129,6 +131,8 @@ class Manifest:
     files: tuple[FileEntry, ...]
     inline: Mapping[str, bytes]
     """The small mutable files of the table's folder: name to content."""
+    changes: Mapping[bytes, bytes | None]
+    """Rows that changed since the files were frozen, by row key; `None`: it was deleted. Empty in format 1 and 2."""
     states: Mapping[str, State]
     ancestors: tuple[str, ...]
     """Every store of which files may still be inherited, transitively."""
@@ -241,10 +245,9 @@ def _manifest(data: bytes, number: int, body: bytes) -> Manifest:
     check(store_id not in ancestors, "ancestors", store_id, "not the store itself")
     worker_count = check_count(get["worker_count"], "worker_count", 1)
     writer, inline = (check_map(get[name], name) for name in ("writer", "inline"))
-    groups = {
-        check_count(group, "groups", 0, key_groups - 1): check_count(changed, f"groups[{group}]", 0, version)
-        for group, changed in check_map(get["groups"], "groups").items()
-    }
+    groups = check_map(get["groups"], "groups")
+    check_counts(groups, "groups: key group", 0, key_groups - 1)
+    check_counts(groups.values(), "groups: version", 0, version)
     return Manifest(
         flow_id=check_text(get["flow_id"], "flow_id"),
         step_id=check_text(get["step_id"], "step_id"),
@@ -263,6 +266,7 @@ def _manifest(data: bytes, number: int, body: bytes) -> Manifest:
         rows=_rows(get["rows"], groups) if "rows" in get else None,
         files=_files(get["files"], {store_id, *ancestors}, claim=version == CLAIM),
         inline={_inline(name): check_bytes(data, f"inline[{name}]") for name, data in inline.items()},
+        changes=_changes(get["changes"]) if "changes" in get else {},
         states=_states(get["states"]),
         ancestors=ancestors,
         stats=_stats(get["stats"], len(data)),
@@ -272,7 +276,8 @@ def _manifest(data: bytes, number: int, body: bytes) -> Manifest:
 def _rows(value: object, groups: Mapping[int, int]) -> dict[int, int]:
     rows = check_map(value, "rows")
     check(rows.keys() == groups.keys(), "rows: key groups", sorted(map(str, rows)), "those of groups")
-    return {group: check_count(rows[group], f"rows[{group}]") for group in groups}
+    check_counts(rows.values(), "rows")
+    return rows
 
 
 def _files(value: object, stores: Collection[str], claim: bool) -> tuple[FileEntry, ...]:
@@ -299,6 +304,13 @@ def _inline(value: object) -> str:
     known = _INLINE.fullmatch(name) is not None
     check(known, "inline", name, "CURRENT, MANIFEST-…, OPTIONS-… or rocksdict-config.json")
     return name
+
+
+def _changes(value: object) -> dict[bytes, bytes | None]:
+    changes = check_map(value, "changes")
+    check_each_bytes(changes, "changes: row key")
+    check_each_bytes((row for row in changes.values() if row is not None), "changes: row")
+    return changes
 
 
 def _states(value: object) -> dict[str, State]:
@@ -345,5 +357,5 @@ def _names(kind: type) -> AbstractSet[str]:
     return kind.__annotations__.keys()
 
 
-_FIELDS = {1: _names(Manifest) - {"rows"}, 2: _names(Manifest)}
+_FIELDS = {1: _names(Manifest) - {"rows", "changes"}, 2: _names(Manifest) - {"changes"}, 3: _names(Manifest)}
 """By number of the format."""

@@ -41,6 +41,7 @@ class Origin:
         rows: Mapping[int, int],
         files: tuple[FileEntry, ...],
         inline: Mapping[str, bytes],
+        changes: Mapping[bytes, bytes | None],
         stats: Stats,
     ) -> Manifest:
         """Make the manifest of a version, whose fields these are; see `Manifest`."""
@@ -62,6 +63,7 @@ class Origin:
             rows=dict(rows),
             files=files,
             inline=dict(inline),
+            changes=dict(changes),
             states=dict(self.states),
             ancestors=self.ancestors,
             stats=stats,

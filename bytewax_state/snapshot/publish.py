@@ -1,4 +1,4 @@
-"""Publish: frozen image → plan → uploads → manifest.
+"""Publish: frozen image → plan → uploads → manifest; of a version without an image, the manifest alone.
 
 Owns what is uploaded (only files that no manifest of this store names yet) and in which order (the manifest last, so
 that what no manifest names does not exist). It does not own the freeze, nor when a version may go (`retention`).
@@ -7,9 +7,9 @@ Called by `versions`, for every version, and by `opening` and `restore` for the 
 
 import logging
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
 from pathlib import Path
 
@@ -81,28 +81,40 @@ def claim(catalog: Catalog, origin: Origin, files: Iterable[FileEntry], at: date
         reused_files=0,
         seconds=Seconds(0, 0, 0, 0, 0),
     )
-    claimed = origin.manifest(CLAIM, at, epoch=0, groups={}, rows={}, files=tuple(files), inline={}, stats=nothing)
+    claimed = origin.manifest(
+        CLAIM, at, epoch=0, groups={}, rows={}, files=tuple(files), inline={}, changes={}, stats=nothing
+    )
     metrics.claimed(claimed.step_id, catalog.write(claimed).stats)
+
+
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What the next version of a store can build on."""
+
+    files: Mapping[str, FileEntry]
+    """Local name to entry, of the files that need no upload."""
+    inline: Mapping[str, bytes] = field(default_factory=dict)
+    """The small mutable files of the last image, if this store has made one."""
 
 
 def publish(
     catalog: Catalog,
     origin: Origin,
     frozen: Frozen,
-    durable: Mapping[str, FileEntry],
+    durable: Durable,
     epoch: int,
     at: datetime,
     threads: int,
 ) -> Manifest:
-    """Make a frozen image durable.
+    """Make a version durable.
 
     :arg origin: The store.
 
-    :arg frozen: Its image.
+    :arg frozen: The version.
 
-    :arg durable: Local name to entry, of the files that need no upload.
+    :arg durable: What the version before left.
 
-    :arg epoch: Newest epoch whose items the image has seen.
+    :arg epoch: Newest epoch whose items the version has seen.
 
     :arg threads: How many files to upload at once.
 
@@ -113,20 +125,20 @@ def publish(
 
     """
     began = time.perf_counter()
-    with local_disk(frozen.path):
-        todo = plan(frozen.path, durable)
-        inline = {path.name: path.read_bytes() for path in todo.inline}
-        with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
-            sent = list(pool.map(lambda path: _send(catalog.storage, origin.store, path), todo.new))
-    files = (*(one.entry for one in sent), *todo.reused)
+    sent, reused, inline = (
+        ([], tuple(durable.files.values()), durable.inline)
+        if frozen.path is None
+        else _upload(catalog.storage, origin.store, frozen.path, durable, threads)
+    )
+    files = (*(one.entry for one in sent), *reused)
     stats = Stats(
         rows=sum(frozen.rows.values()),
         live_bytes=sum(entry.size for entry in files),
         changed_bytes=frozen.changed_bytes,
         uploaded_bytes=sum(one.entry.size for one in sent),
         uploaded_files=len(sent),
-        reused_bytes=sum(entry.size for entry in todo.reused),
-        reused_files=len(todo.reused),
+        reused_bytes=sum(entry.size for entry in reused),
+        reused_files=len(reused),
         seconds=Seconds(
             flush=frozen.flush_seconds,
             freeze=frozen.freeze_seconds,
@@ -144,11 +156,26 @@ def publish(
             rows=frozen.rows,
             files=files,
             inline=inline,
+            changes=frozen.changes,
             stats=stats,
         )
     )
     _report(manifest)
     return manifest
+
+
+def _upload(
+    storage: Storage, store: StoreId, image: Path, durable: Durable, threads: int
+) -> tuple[Sequence["_Sent"], tuple[FileEntry, ...], Mapping[str, bytes]]:
+    """Upload what is new in an image; return that, what is reused, and the small files."""
+    with local_disk(image):
+        todo = plan(image, durable.files)
+        inline = {path.name: path.read_bytes() for path in todo.inline}
+        if len(todo.new) == 1:
+            # The thread of a pool would take as long to start as a small file to upload.
+            return [_send(storage, store, todo.new[0])], todo.reused, inline
+        with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
+            return list(pool.map(lambda path: _send(storage, store, path), todo.new)), todo.reused, inline
 
 
 @dataclass(frozen=True, slots=True)

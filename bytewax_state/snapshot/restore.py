@@ -105,8 +105,7 @@ def restore(
     origin = replace(origin, ancestors=lineage.ancestors)
     _claim(catalog, origin, sources, at)
     with local_disk(live.parent):
-        done = assemble(catalog, root, base.manifest, live, threads)
-        table = Table.open(live, memory, create=False)
+        table, done = open_table(catalog, root, base.manifest, live, memory, threads)
         try:
             _clip(table, base)
             _report(base, done, time.perf_counter() - began)
@@ -150,7 +149,7 @@ def assemble(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, thr
 
     :arg catalog: Where they are.
 
-    :arg root: Local folder of all flows: a file that a frozen image of this version still has, and that is sound, is
+    :arg root: Local folder of all flows: a file that a frozen image of the store still has, and that is sound, is
         linked in place of fetched.
 
     :arg manifest: Which files.
@@ -169,26 +168,59 @@ def assemble(catalog: Catalog, root: Path, manifest: Manifest, folder: Path, thr
 
     """
     folder.mkdir(parents=True)
-    frozen = manifest.store.frozen(root, manifest.version)
+    copies = _copies(root, manifest)
     with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-fetch") as pool:
-        parts = list(pool.map(lambda entry: _obtain(catalog, manifest, frozen, entry, folder), manifest.files))
+        parts = list(
+            pool.map(lambda entry: _obtain(catalog, manifest, entry, copies.get(entry.local), folder), manifest.files)
+        )
     for name, data in manifest.inline.items():
         (folder / name).write_bytes(data)
     return Fetched(sum(part.linked_bytes for part in parts), sum(part.fetched_bytes for part in parts))
 
 
-def _obtain(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry, folder: Path) -> Fetched:
+def open_table(
+    catalog: Catalog, root: Path, manifest: Manifest, folder: Path, memory: Memory, threads: int
+) -> tuple[Table, Fetched]:
+    """Make a table of all that a manifest has: its files, and the rows that changed since they were frozen.
+
+    :arg folder: Of the table; made here. Otherwise see `assemble`.
+
+    :arg memory: RocksDB's share of memory.
+
+    :returns: The table, open, and where the bytes of its files came from.
+
+    """
+    done = assemble(catalog, root, manifest, folder, threads)
+    table = Table.open(folder, memory, create=False)
+    try:
+        table.write(manifest.changes.items())
+    except BaseException:
+        table.close()
+        raise
+    return table, done
+
+
+def _copies(root: Path, manifest: Manifest) -> dict[str, Path]:
+    """Find local copies of the files of a store, by their local names: no name is used twice in a store."""
+    found: dict[str, Path] = {}
+    for image in manifest.store.images(root):
+        with suppress(OSError):  # its owner may be deleting it right now
+            found |= {path.name: path for path in image.iterdir()}
+    return found
+
+
+def _obtain(catalog: Catalog, manifest: Manifest, entry: FileEntry, local: Path | None, folder: Path) -> Fetched:
     storage, target = catalog.storage, folder / entry.local
     name = f"{manifest.store.step.prefix}/{entry.path}"
     # The next manifest names a linked file as well, without an upload. So the file has to be in the storage too.
-    if storage.size(name) == entry.size and _link(frozen / entry.local, entry, target):
+    if local is not None and storage.size(name) == entry.size and _link(local, entry, target):
         return Fetched(linked_bytes=entry.size)
     try:
         size, digest = _fetch(storage, name, entry, target)
     except FileNotFoundError as ex:
         msg = (
             f"{storage.url}/{name} is gone, which version {manifest.version} of store {manifest.store_id!r} of step "
-            f"{manifest.step_id!r} needs; bring it back{_copy(frozen / entry.local, entry)}, or resume from an older "
+            f"{manifest.step_id!r} needs; bring it back{_copy(local, entry)}, or resume from an older "
             f"copy of the recovery directory{alternatives(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotMissingError(msg) from ex
@@ -196,7 +228,7 @@ def _obtain(catalog: Catalog, manifest: Manifest, frozen: Path, entry: FileEntry
         target.unlink()
         msg = (
             f"{storage.url}/{name} is damaged: found {size} bytes with SHA-256 {digest}, expected {entry.size} bytes "
-            f"with {entry.sha256}; bring back a sound copy{_copy(frozen / entry.local, entry)}, or resume from an "
+            f"with {entry.sha256}; bring back a sound copy{_copy(local, entry)}, or resume from an "
             f"older copy of the recovery directory{alternatives(catalog, manifest.store, entry.path)}"
         )
         raise SnapshotCorruptError(msg)
@@ -231,10 +263,10 @@ def _link(source: Path, entry: FileEntry, target: Path) -> bool:
     return False
 
 
-def _copy(local: Path, entry: FileEntry) -> str:
+def _copy(local: Path | None, entry: FileEntry) -> str:
     """Say where a sound copy of a file is, if there is one in a frozen image."""
     with suppress(OSError):
-        if local.stat().st_size == entry.size and hash_file(local) == entry.sha256:
+        if local is not None and local.stat().st_size == entry.size and hash_file(local) == entry.sha256:
             return f" (such as {local})"
     return ""
 
@@ -247,8 +279,7 @@ def _clip(table: Table, source: Source) -> None:
 def _ingest(
     catalog: Catalog, root: Path, source: Source, folder: Path, table: Table, memory: Memory, threads: int
 ) -> Fetched:
-    done = assemble(catalog, root, source.manifest, folder / "table", threads)
-    other = Table.open(folder / "table", memory, create=False)
+    other, done = open_table(catalog, root, source.manifest, folder / "table", memory, threads)
     try:
         table.ingest((row for group in source.groups for row in other.scan(*group_range(group))), folder)
     finally:

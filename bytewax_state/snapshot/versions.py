@@ -16,7 +16,7 @@ from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.lineage import Lineage
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, name_of
 from bytewax_state.snapshot.origin import Origin
-from bytewax_state.snapshot.publish import publish
+from bytewax_state.snapshot.publish import Durable, publish
 from bytewax_state.snapshot.retention import Collector, Policy
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.store import Frozen, Store
@@ -66,7 +66,7 @@ class Versions:
         self._catalog = catalog
         self._workspace = workspace
         self._origin = origin
-        self._durable = dict(inherited)
+        self._durable = Durable(inherited)
         self._threads = settings.upload_threads
         self._now = now
         self._waiting: deque[_Waiting] = deque()
@@ -81,7 +81,7 @@ class Versions:
         :raises StorageError: If the local disk fails.
 
         """
-        frozen = store.freeze(self._workspace.frozen(store.version + 1))
+        frozen = store.freeze(self._workspace.frozen(store.version + 1), whole=False)
         now = self._now()
         self._collector.note_freeze(frozen.version, now)
         self._waiting.append(_Waiting(frozen, epoch, now))
@@ -99,20 +99,21 @@ class Versions:
         """
         while self._waiting and self._waiting[0].frozen.version <= version:
             manifest = self._publish(self._waiting[0])
-            self._waiting.popleft()
-            self._retain(manifest)
+            one = self._waiting.popleft()
+            self._retain(manifest, has_image=one.frozen.path is not None)
 
     def _publish(self, one: _Waiting) -> Manifest:
         manifest = publish(self._catalog, self._origin, one.frozen, self._durable, one.epoch, one.at, self._threads)
         if manifest.version == 1:
             self._check_claim(manifest)
-        self._durable = {entry.local: entry for entry in manifest.files}
+        self._durable = Durable({entry.local: entry for entry in manifest.files}, manifest.inline)
         return manifest
 
-    def _retain(self, manifest: Manifest) -> None:
+    def _retain(self, manifest: Manifest, has_image: bool) -> None:
         self._collector.note_published(manifest)
         self._origin = replace(self._origin, ancestors=self._collector.collect())
-        self._workspace.tidy(manifest.version)
+        if has_image:
+            self._workspace.tidy(manifest.version)
 
     def _check_claim(self, manifest: Manifest) -> None:
         """See that nobody has deleted what the first version was built on; see `sweep`."""

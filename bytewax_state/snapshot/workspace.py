@@ -86,7 +86,7 @@ class Workspace:
         return path
 
     def tidy(self, version: int) -> None:
-        """Remove what a fast restart no longer needs, once a version is published.
+        """Remove what a fast restart no longer needs, once a version with an image is published.
 
         :arg version: The version. What dead executions of this worker index left goes too, and what those of indices
             left that there are no workers for any more.
@@ -95,7 +95,8 @@ class Workspace:
 
         """
         with local_disk(self.root):
-            shutil.rmtree(self.frozen(version - KEPT_IMAGES), ignore_errors=True)
+            for image in self._store.images(self.root)[:-KEPT_IMAGES]:
+                _remove(image)
             for other in self._others(self._index):
                 _remove(other)
             if version == 1:

@@ -32,9 +32,12 @@ class Backend(Protocol):
 
 @dataclass(frozen=True, slots=True)
 class Frozen:
-    """A consistent local image of a store: the files of a checkpoint, and what the manifest says of them."""
+    """A store at one moment: files of a checkpoint, rows that changed since, and what a manifest says of them."""
 
-    path: Path
+    path: Path | None
+    """Folder of the image that was made; `None`: the last one still serves, together with `changes`."""
+    changes: Mapping[bytes, bytes | None]
+    """Rows that changed since the image; `None`: it was deleted."""
     version: int
     groups: Mapping[int, int]
     """Owned key group to the version in which its rows last changed; 0: never in this store."""
@@ -132,25 +135,31 @@ class Store:
         self._flush_seconds += time.perf_counter() - began
         return frozenset(self._rows.changed)
 
-    def freeze(self, path: Path) -> Frozen:
+    def freeze(self, path: Path, whole: bool = True) -> Frozen:
         """Write all changes into the table and make a consistent image of it, by hard links.
 
         :arg path: Folder to make; must not exist.
 
-        :returns: The image, whose version is one above the last.
+        :arg whole: Whether to make an image also where few rows changed since the last one.
+
+        :returns: What a manifest needs, of a version that is one above the last.
 
         """
         changed = self.flush()
         assert self._rows is not None
         flushed = time.perf_counter()
         version, changed_bytes = self.version + 1, self._rows.changed_bytes
-        self._rows.table.checkpoint(path)
+        changes = None if whole else self._rows.changes
+        if changes is None:
+            self._rows.table.checkpoint(path)
+            self._rows.note_image()
         self.version = version
         self._versions |= dict.fromkeys(changed, version)
-        self._rows.reset()
+        self._rows.note_freeze()
         flush_seconds, self._flush_seconds = self._flush_seconds, 0.0
         return Frozen(
-            path=path,
+            path=path if changes is None else None,
+            changes=dict(changes or {}),
             version=version,
             groups=dict(self._versions),
             rows={group: sum(column.count[group] for column in self._columns) for group in self._versions},

@@ -1,11 +1,26 @@
 """What several modules of tests of flows need: settings, and the ways that a step may run."""
 
 from pathlib import Path
+from zlib import crc32
 
 import pytest
 
 from bytewax_state import Settings
+from bytewax_state.store import rows
 from tests.dataflow.hazards import Way
+
+
+@pytest.fixture(autouse=True)
+def images(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each version have an image in every other test, as it has in large states. In small ones most have none."""
+    if crc32(request.node.nodeid.encode()) % 2:
+        monkeypatch.setattr(rows, "SMALL", 0)
+
+
+@pytest.fixture
+def image_each(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each version have an image, and so files of its own."""
+    monkeypatch.setattr(rows, "SMALL", 0)
 
 
 @pytest.fixture

@@ -113,6 +113,12 @@ FLOWS = {
         [FEW[:60] + MANY, FEW[60:80] + MANY[:100], *cut(FEW[80:], 10)],
         (Run(abort=1), Run(abort=2)),
     ),
+    # The last versions of either have an image, and changes since.
+    "snapshots-3": Flow(
+        _four,
+        [FEW[:60] + MANY, FEW[60:65], FEW[65:70] + MANY[:100], FEW[70:75], *cut(FEW[75:], 10)],
+        (Run(abort=2), Run(abort=4)),
+    ),
 }
 """By the archive: its name without `.tar.xz`."""
 

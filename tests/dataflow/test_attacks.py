@@ -134,6 +134,7 @@ def test_a_file_in_a_frozen_image_is_not_trusted_either(victim: Path, attacker: 
     assert not mark.exists()
 
 
+@pytest.mark.usefixtures("image_each")
 def test_a_signed_file_that_is_older_is_refused(victim: Path) -> None:
     """Its digest is not that of the version."""
     refs = write(victim, KEY, "old", "new")

@@ -11,10 +11,9 @@ import pytest
 
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.manifest import name_of
-from bytewax_state.snapshot.restore import assemble
+from bytewax_state.snapshot.restore import open_table
 from bytewax_state.storage.uri import open_storage
 from bytewax_state.store.options import Memory
-from bytewax_state.store.table import Table
 from tests.dataflow.old import FLOWS, settings
 from tests.dataflow.runs import Job, Run, results
 
@@ -43,9 +42,9 @@ def row_formats(folder: Path) -> set[tuple[str, int]]:
     for prefix in catalog.steps():
         for listing in catalog.step(prefix).stores.values():
             manifest = catalog.read(name_of(listing.newest))
-            table_folder = folder / "tables" / listing.store_id
-            assemble(catalog, folder / "none", manifest, table_folder, 1)
-            with closing(Table.open(table_folder, Memory.of(8 << 20), create=False)) as table:
+            table_folder, memory = folder / "tables" / listing.store_id, Memory.of(8 << 20)
+            table, _ = open_table(catalog, folder / "none", manifest, table_folder, memory, 1)
+            with closing(table):
                 found |= {(manifest.backend, row[0]) for _, row in table.scan(b"", b"\xff") if row}
     return found
 
@@ -59,6 +58,14 @@ def test_there_are_rows_of_all_formats(archive: str, tmp_path: Path) -> None:
     """Those of the second one are written by RocksDB's store, for a while after a resume."""
     marked = {("rocksdb", 2)} if archive != "snapshots-1" else set()
     assert row_formats(tmp_path) == {("heap", 1), ("rocksdb", 1), *marked}
+
+
+def test_there_are_changes_since_the_images(archive: str, tmp_path: Path) -> None:
+    """In the newest version of each store, from the format on that has them."""
+    catalog = Catalog(open_storage(str(tmp_path / "snapshots"), {}, 1))
+    newest = [one.newest for prefix in catalog.steps() for one in catalog.step(prefix).stores.values() if one.newest]
+    changed = {(one.backend, bool(catalog.read(name_of(one)).changes)) for one in newest}
+    assert ({("heap", True), ("rocksdb", True)} <= changed) is (archive == "snapshots-3")
 
 
 @pytest.mark.parametrize("backend", ["heap", "rocksdb"])

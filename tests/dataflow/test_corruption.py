@@ -28,8 +28,8 @@ EPOCHS = (3, 5, 8)
 
 
 @pytest.fixture
-def refs(tmp_path: Path) -> list[bytes]:
-    """Refs of three versions; what the local disk had of them is lost."""
+def refs(tmp_path: Path, image_each: None) -> list[bytes]:
+    """Refs of three versions, each with a file of its own; what the local disk had of them is lost."""
     run = Execution(tmp_path, None)
     made = [run.put(f"value of {epoch}", epoch) for epoch in EPOCHS]
     run.close()

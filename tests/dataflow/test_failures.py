@@ -157,6 +157,9 @@ def test_a_storage_that_is_full(quota: int, tmp_path: Path) -> None:
 FAIL = """
 import pickle, sys
 from bytewax_state.errors import StorageError
+from bytewax_state.store import rows
+
+rows.SMALL = 0  # an image for each version
 
 job = pickle.load(sys.stdin.buffer)
 message = job.raises(StorageError)

@@ -13,12 +13,14 @@ from typing import Any
 
 import bytewax.operators as op
 import bytewax.operators.windowing as win
+import pytest
 from bytewax.dataflow import Stream, operator
 from bytewax.operators import KeyedStream
 from hypothesis import given
 from hypothesis import strategies as st
 
 from bytewax_state import Settings
+from bytewax_state.store import rows
 from tests.dataflow.flows import MINUTE, OPERATORS, SESSION, STOPPED, joined, tagged
 from tests.dataflow.runs import LONG, ZERO, Job, Run, Step
 
@@ -69,6 +71,8 @@ class Execution:
     backend: str
     cache: int
     loses_disk: bool
+    small: int
+    """Up to how many bytes of changes are part of a manifest."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -93,6 +97,7 @@ def _executions(run: st.SearchStrategy[Run]) -> st.SearchStrategy[Execution]:
         backend=st.sampled_from(["heap", "rocksdb"]),
         cache=st.integers(0, 4),
         loses_disk=st.booleans(),
+        small=st.sampled_from([0, 200, rows.SMALL]),
     )
 
 
@@ -141,6 +146,8 @@ def test_a_random_flow_gives_what_it_gave(case: Case) -> None:
                     key_groups=case.key_groups,
                     memory="8MiB",
                 )
-                if job.run(execution.run, chosen):
-                    break
+                with pytest.MonkeyPatch.context() as patch:
+                    patch.setattr(rows, "SMALL", execution.small)
+                    if job.run(execution.run, chosen):
+                        break
         assert job.results() == plain.results()

@@ -102,10 +102,13 @@ class Execution(driver.Execution):
         token: Callable[[int], bytes],
         storage: Callable[[int], Storage],
         points: Points,
+        small: int = 0,
     ) -> None:
         """Begin; see `driver`.
 
         :arg points: Told of each point.
+
+        :arg small: Up to how many bytes of changes are part of a manifest; 0: each version has an image.
 
         """
 
@@ -113,7 +116,7 @@ class Execution(driver.Execution):
             points.reach("store opens")
             return WatchedTable(table, points)
 
-        super().__init__(STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, points.around)
+        super().__init__(STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, points.around, small)
         self.workers = workers
         self.points = points
         self.began = now()

@@ -30,6 +30,7 @@ SHAPES = st.builds(
     workers=st.sampled_from([1, 2, 3, 1, 2, 4, 5, 6, 7, 8]),
     backend=st.sampled_from(["heap", "rocksdb"]),
     cache=st.integers(0, 5).map(lambda share: share * 8),
+    small=st.sampled_from([0, 150, 8192]),
 )
 SIDES = [" before", " after"]
 SKIPS = st.sampled_from([0, 0, 0, 1, 2, 5])

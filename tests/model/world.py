@@ -63,6 +63,8 @@ class Shape:
     backend: Literal["heap", "rocksdb"] = "heap"
     cache: int = 0
     """Live objects of a RocksDB store."""
+    small: int = 0
+    """Up to how many bytes of changes are part of a manifest; 0: each version has an image."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -256,7 +258,15 @@ class World:
             self.ordinary = False  # what has no ancestors is found by `gc` only
         timeline.current = dict(timeline.epochs[timeline.recovery.resume].state)
         timeline.execution = Execution(
-            shape.workers, settings, refs, timeline.recovery.resume, self.clock, self.tokens, storage, points
+            shape.workers,
+            settings,
+            refs,
+            timeline.recovery.resume,
+            self.clock,
+            self.tokens,
+            storage,
+            points,
+            shape.small,
         )
         timeline.stores.update(timeline.execution.stores())
         self.tally.add("executions", f"{shape.workers} workers")

@@ -34,6 +34,7 @@ _MANIFEST = Manifest(
     rows={},
     files=(),
     inline={},
+    changes={},
     states={},
     ancestors=(),
     stats=_STATS,

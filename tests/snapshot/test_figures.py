@@ -46,11 +46,15 @@ def check(manifest: Manifest, model: Model) -> None:
 
 
 def age(writer: Writer, refs: list[Ref]) -> None:
-    """Replace a manifest by what a version of the package that wrote format 1 would have written."""
+    """Replace a manifest by what a version of the package that wrote format 1 would have written, which is one that
+    leaves all rows to its files.
+    """
     name = name_of(manifest_of(writer, refs))
     manifest = writer.catalog.read(name)
+    if manifest.changes:
+        return
     body = asdict(manifest) | {"created_at": manifest.created_at.isoformat()}
-    del body["rows"], body["stats"]["manifest_bytes"]
+    del body["rows"], body["changes"], body["stats"]["manifest_bytes"]
     body["stats"]["rows"] = 999
     data = struct.pack(">8sH", MAGIC, 1) + msgpack.packb(body)
     writer.storage.delete([name])

@@ -1,6 +1,7 @@
 """Which manifest serves which ref, and that a restored table holds what the refs say, from any mix of stores."""
 
 import os
+import shutil
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import datetime, timedelta, timezone
@@ -27,6 +28,7 @@ from bytewax_state.snapshot.versions import Versions
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.storage.storage import Storage
 from bytewax_state.storage.uri import open_storage
+from bytewax_state.store import rows
 from bytewax_state.store.table import Memory, Table
 from tests.contracts.store_contract import BoxStore, heap_store, rocksdb_store
 from tests.faults import FaultyStorage
@@ -37,6 +39,12 @@ NOW = datetime(2026, 1, 1, tzinfo=timezone.utc)
 STEP = StepId("flow", "flow.s")
 GROUPS = 8
 MEMORY = Memory.of(8 << 20)
+
+
+@pytest.fixture(autouse=True, params=[0, rows.SMALL], ids=["images", "changes"])
+def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let each version have an image, or only those of which much changed."""
+    monkeypatch.setattr(rows, "SMALL", request.param)
 
 
 class Writer:
@@ -304,6 +312,36 @@ def test_a_first_version_without_its_claim_is_taken_back(writers: list[Writer], 
     with pytest.raises(ConflictError, match="took this one for dead"):
         first.publish()
     assert [one for one in first.storage.list("flow") if one.endswith(".manifest")] == []
+
+
+@pytest.mark.parametrize("lose", [True, False])
+def test_small_changes_are_in_the_manifest_until_there_are_many(
+    lose: bool, writers: list[Writer], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Puts and deletions, on top of the last image, which is on the local disk or has to be fetched."""
+    monkeypatch.setattr(rows, "SMALL", 2_000)
+    first = begin(writers, tmp_path)
+    first.add(0, 1)
+    expected: dict[int, dict[str, object]] = {0: {}, 1: {}}
+    kept: list[tuple[list[Ref], dict[int, dict[str, object]]]] = []
+    for number in range(60):
+        group, key = number % 2, f"k{number % 7}"
+        if number % 5 == 4 and key in expected[group]:
+            first.delete(group, key)
+            del expected[group][key]
+        else:
+            first.put(group, key, "x" * (number * 10 % 300))
+            expected[group][key] = "x" * (number * 10 % 300)
+        kept.append((first.publish(), {one: dict(had) for one, had in expected.items()}))
+    manifests = [first.catalog.read(first.origin.store.manifest(version)) for version in range(1, 61)]
+    images = [one for one in manifests if not one.changes]
+    assert len(images) in range(4, 20)
+    assert all(sum(len(key) + len(row or b"") for key, row in one.changes.items()) <= 2_000 for one in manifests)
+    assert sum(one.stats.uploaded_files for one in manifests if one.changes) == 0
+    if lose:
+        shutil.rmtree(tmp_path / "work")
+    for refs, found in kept[::7]:
+        assert begin(writers, tmp_path, refs=refs).contents() == found
 
 
 def test_own_versions_go_with_their_files(writers: list[Writer], tmp_path: Path) -> None:
