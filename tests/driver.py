@@ -22,6 +22,7 @@ from bytewax_state.dataflow.swap import by_logics
 from bytewax_state.keyed.states import States
 from bytewax_state.keygroups import group_of, groups_of_workers, names
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.background import Background
 from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.opening import Opened, storage_of
 from bytewax_state.snapshot.versions import Versions
@@ -54,6 +55,7 @@ class Execution:
         watch: Callable[[Table], Table] = lambda table: table,
         around: Callable[[str], AbstractContextManager[None]] = lambda point: nullcontext(),
         small: int | None = None,
+        background: Callable[[Callable[[], None]], Background] = Background,
     ) -> None:
         """Begin, as Bytewax does while it builds: nothing is read yet.
 
@@ -70,6 +72,8 @@ class Execution:
         :arg around: Entered for each `open` of a worker, and for each `ref` that is asked for.
 
         :arg small: Up to how many bytes of changes are part of a manifest, if not as ever.
+
+        :arg background: Does what need not be waited for.
 
         """
         self.epoch = epoch
@@ -89,7 +93,7 @@ class Execution:
             for index in range(workers)
         ]
         for worker in self._workers:
-            worker.watch, worker.small = watch, small
+            worker.watch, worker.small, worker.background = watch, small, background
         self._logics: dict[int, GroupLogic] = {}
         self.schedule: dict[int, datetime] = {}
         """Key group to when it is to be notified."""
@@ -155,8 +159,15 @@ class Execution:
             if group in self._awake:
                 with self._around("ref"):
                     refs[group] = self._logics[group].snapshot()
+                    self._settle(index)
         self.refs |= refs
         return refs
+
+    def _settle(self, index: int) -> None:
+        """Wait for what is deleted in the background, so that what happens does not depend on how long that takes."""
+        versions = self._workers[index]._versions
+        if versions is not None:
+            versions.settle()
 
     def next_epoch(self) -> None:
         """Begin the next epoch, once all workers have closed this one."""
@@ -279,6 +290,13 @@ class _Worker(execution.Execution):
 
     watch: Callable[[Table], Table]
     small: int | None
+    background: Callable[[Callable[[], None]], Background]
+
+    def _open(self) -> Store:
+        store = super()._open()
+        if self._versions is not None:
+            self._versions._background = self.background(self._versions._retain)
+        return store
 
     def _new_store(self, opened: Opened) -> Store:
         table = None if opened.table is None else self.watch(opened.table)

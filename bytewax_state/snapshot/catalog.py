@@ -260,5 +260,6 @@ class Catalog:
 
     def _forget(self, prefix: str, names: Iterable[str]) -> None:
         there = set(names)
-        for name in [name for name in self._known if name.startswith(f"{prefix}/") and name not in there]:
+        # A copy, as another thread may be writing a manifest.
+        for name in [name for name in list(self._known) if name.startswith(f"{prefix}/") and name not in there]:
             del self._known[name]

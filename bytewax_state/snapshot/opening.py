@@ -1,8 +1,8 @@
 """Opening: settings and refs → what a store begins with.
 
-Owns which parts of the snapshots a step needs, what each of them is given, and in which order they are let go: the
-table is closed first, and the folder that it lies in is unlocked after it. It does not own what a part does, nor the
-store. Called by the dataflow, when the first item of an execution comes.
+Owns which parts of the snapshots a step needs, what each of them is given, and in which order they are let go: what is
+done in the background comes to its end, then the table is closed, and then the folder that it lies in is unlocked. It
+does not own what a part does, nor the store. Called by the dataflow, when the first item of an execution comes.
 """
 
 import logging
@@ -50,10 +50,10 @@ class Opened:
     versions: Versions | None = None
     """`None`: no snapshots are taken."""
     resources: ExitStack = field(default_factory=ExitStack, repr=False)
-    """The table and the folder, to be let go of in this order."""
+    """The versions, the table and the folder, to be let go of in this order."""
 
     def close(self) -> None:
-        """Close the table, if the store has not, and unlock the folder."""
+        """Wait for what is done in the background, close the table, if the store has not, and unlock the folder."""
         self.resources.close()
 
 
@@ -115,6 +115,7 @@ def open_step(
         begun = _begin(settings, catalog, space, origin, refs, now())
         resources.callback(begun.table.close)
         versions = Versions(catalog, space, begun.origin, begun.lineage, begun.durable, settings, now)
+        resources.callback(versions.close)
         return Opened(begun.table, begun.rows, versions, resources.pop_all())
 
 

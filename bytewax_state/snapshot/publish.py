@@ -30,26 +30,41 @@ class Plan:
     """What publishing a frozen image takes."""
 
     new: tuple[Path, ...]
+    """To be uploaded."""
     reused: tuple[FileEntry, ...]
-    inline: tuple[Path, ...]
+    inline: Mapping[str, bytes]
 
 
-def plan(image: Path, durable: Mapping[str, FileEntry]) -> Plan:
+@dataclass(frozen=True, slots=True)
+class Durable:
+    """What the next version of a store can build on."""
+
+    files: Mapping[str, FileEntry]
+    """Local name to entry, of the files that the newest manifest of this store, or what it was restored from, names.
+    RocksDB never uses a file number twice within a table, so the local name tells."""
+    inline: Mapping[str, bytes] = field(default_factory=dict)
+    """The small mutable files of the last image, if this store has made one."""
+
+
+def plan(image: Path | None, durable: Durable) -> Plan:
     """Choose what to upload.
 
-    :arg image: Folder of a frozen image.
+    :arg image: Folder of a frozen image; `None`: the version has none of its own.
 
-    :arg durable: Local name to entry, of the files that the newest manifest of this store, or what it was restored
-        from, names. RocksDB never uses a file number twice within a table, so the local name tells.
+    :arg durable: What the version before left.
+
+    :raises StorageError: If the image cannot be read.
 
     """
-    tables = sorted(image.glob("*.sst"))
-    others = sorted(path for path in image.iterdir() if _is_inline(path))
-    return Plan(
-        new=tuple(path for path in tables if path.name not in durable),
-        reused=tuple(durable[path.name] for path in tables if path.name in durable),
-        inline=tuple(others),
-    )
+    if image is None:
+        return Plan((), tuple(durable.files.values()), durable.inline)
+    with local_disk(image):
+        tables = sorted(image.glob("*.sst"))
+        return Plan(
+            new=tuple(path for path in tables if path.name not in durable.files),
+            reused=tuple(durable.files[path.name] for path in tables if path.name in durable.files),
+            inline={path.name: path.read_bytes() for path in sorted(image.iterdir()) if _is_inline(path)},
+        )
 
 
 def _is_inline(path: Path) -> bool:
@@ -87,21 +102,11 @@ def claim(catalog: Catalog, origin: Origin, files: Iterable[FileEntry], at: date
     metrics.claimed(claimed.step_id, catalog.write(claimed).stats)
 
 
-@dataclass(frozen=True, slots=True)
-class Durable:
-    """What the next version of a store can build on."""
-
-    files: Mapping[str, FileEntry]
-    """Local name to entry, of the files that need no upload."""
-    inline: Mapping[str, bytes] = field(default_factory=dict)
-    """The small mutable files of the last image, if this store has made one."""
-
-
 def publish(
     catalog: Catalog,
     origin: Origin,
     frozen: Frozen,
-    durable: Durable,
+    todo: Plan,
     epoch: int,
     at: datetime,
     threads: int,
@@ -112,7 +117,7 @@ def publish(
 
     :arg frozen: The version.
 
-    :arg durable: What the version before left.
+    :arg todo: What that takes.
 
     :arg epoch: Newest epoch whose items the version has seen.
 
@@ -125,20 +130,16 @@ def publish(
 
     """
     began = time.perf_counter()
-    sent, reused, inline = (
-        ([], tuple(durable.files.values()), durable.inline)
-        if frozen.path is None
-        else _upload(catalog.storage, origin.store, frozen.path, durable, threads)
-    )
-    files = (*(one.entry for one in sent), *reused)
+    sent = _upload(catalog.storage, origin.store, todo.new, threads)
+    files = (*(one.entry for one in sent), *todo.reused)
     stats = Stats(
         rows=sum(frozen.rows.values()),
         live_bytes=sum(entry.size for entry in files),
         changed_bytes=frozen.changed_bytes,
         uploaded_bytes=sum(one.entry.size for one in sent),
         uploaded_files=len(sent),
-        reused_bytes=sum(entry.size for entry in reused),
-        reused_files=len(reused),
+        reused_bytes=sum(entry.size for entry in todo.reused),
+        reused_files=len(todo.reused),
         seconds=Seconds(
             flush=frozen.flush_seconds,
             freeze=frozen.freeze_seconds,
@@ -155,7 +156,7 @@ def publish(
             groups=frozen.groups,
             rows=frozen.rows,
             files=files,
-            inline=inline,
+            inline=todo.inline,
             changes=frozen.changes,
             stats=stats,
         )
@@ -164,18 +165,12 @@ def publish(
     return manifest
 
 
-def _upload(
-    storage: Storage, store: StoreId, image: Path, durable: Durable, threads: int
-) -> tuple[Sequence["_Sent"], tuple[FileEntry, ...], Mapping[str, bytes]]:
-    """Upload what is new in an image; return that, what is reused, and the small files."""
-    with local_disk(image):
-        todo = plan(image, durable.files)
-        inline = {path.name: path.read_bytes() for path in todo.inline}
-        if len(todo.new) == 1:
-            # The thread of a pool would take as long to start as a small file to upload.
-            return [_send(storage, store, todo.new[0])], todo.reused, inline
-        with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
-            return list(pool.map(lambda path: _send(storage, store, path), todo.new)), todo.reused, inline
+def _upload(storage: Storage, store: StoreId, files: Sequence[Path], threads: int) -> list["_Sent"]:
+    if len(files) < 2:
+        # The thread of a pool would take as long to start as a small file to upload.
+        return [_send(storage, store, path) for path in files]
+    with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
+        return list(pool.map(lambda path: _send(storage, store, path), files))
 
 
 @dataclass(frozen=True, slots=True)
@@ -187,11 +182,12 @@ class _Sent:
 
 def _send(storage: Storage, store: StoreId, path: Path) -> _Sent:
     began = time.perf_counter()
-    digest = hash_file(path)
-    hashed = time.perf_counter()
-    storage.put_file(path, store.file(path.name))
-    below = file_path(store.store_id, path.name)
-    entry = FileEntry(local=path.name, path=below, size=path.stat().st_size, sha256=digest)
+    with local_disk(path):
+        digest = hash_file(path)
+        hashed = time.perf_counter()
+        storage.put_file(path, store.file(path.name))
+        below = file_path(store.store_id, path.name)
+        entry = FileEntry(local=path.name, path=below, size=path.stat().st_size, sha256=digest)
     return _Sent(entry, hashed - began, time.perf_counter() - hashed)
 
 

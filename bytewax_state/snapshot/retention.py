@@ -2,7 +2,7 @@
 
 Owns when a version, and a file, is no longer wanted by the execution that runs. It does not own the order of deletion
 (`sweep`), nor who is related to whom (`lineage`), nor what is garbage to somebody who looks from outside (`garbage`).
-Called by the versions of a store, after each one that is published.
+Called by the versions of a store: told of each one by the flow's thread, and run in another one.
 
 Staleness is the longest time for which a list may lack a new object. A version is kept for at least that long after
 its successor: see `Policy.stay`.
@@ -12,6 +12,7 @@ import logging
 from collections.abc import Callable, Collection, Iterable, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import datetime, timedelta
+from threading import Lock
 
 from bytewax_state.errors import StorageError
 from bytewax_state.snapshot.catalog import Catalog, StepListing
@@ -76,9 +77,13 @@ def note_freeze(past: Sequence[Published], version: int, now: datetime) -> list[
 
     """
     committed = version - 1
+    # Those at the beginning were superseded before, and they may be many.
+    known = len(past)
+    while known and past[known - 1].superseded_at is None:
+        known -= 1
     return [
-        replace(one, superseded_at=now) if one.version < committed and one.superseded_at is None else one
-        for one in past
+        *past[:known],
+        *(replace(one, superseded_at=now) if one.version < committed else one for one in past[known:]),
     ]
 
 
@@ -142,6 +147,7 @@ class Collector:
     """Deletes what one store, while it runs, knows to be of no use: its own past, and that of those before it.
 
     A round has two halves: the manifests go at one version, and the files at a later one, after the grace period.
+    `collect` may run in one thread while another one notes versions.
     """
 
     def __init__(
@@ -161,7 +167,9 @@ class Collector:
         self._policy = policy
         self._now = now
         self._lineage = lineage
+        self._lock = Lock()  # of all that is noted
         self._past = [Published(CLAIM, frozenset())]
+        self._uploading: frozenset[str] = frozenset()
         self._newest: Manifest | None = None
         self._committed_at: datetime | None = None
         self._settled: frozenset[str] = frozenset()  # stores that rounds have dealt with
@@ -175,9 +183,22 @@ class Collector:
         :arg version: Of the store.
 
         """
-        self._past = note_freeze(self._past, version, now)
-        if version > 1 and self._committed_at is None:
-            self._committed_at = now
+        with self._lock:
+            self._past = note_freeze(self._past, version, now)
+            if version > 1 and self._committed_at is None:
+                self._committed_at = now
+
+    def note_upload(self, names: Iterable[str]) -> None:
+        """Note files that the next version will name, before the first of them is uploaded.
+
+        A look shows them while no manifest names them yet. Where the upload takes longer than the grace period, the
+        second look shows them like that too.
+
+        :arg names: Names of objects.
+
+        """
+        with self._lock:
+            self._uploading = frozenset(names)
 
     def note_published(self, manifest: Manifest) -> None:
         """Note a version that was published.
@@ -185,8 +206,21 @@ class Collector:
         :arg manifest: As it was written.
 
         """
-        self._newest = manifest
-        self._past.append(published(manifest))
+        with self._lock:
+            self._newest = manifest
+            self._past.append(published(manifest))
+            self._uploading = frozenset()
+
+    def is_due(self) -> bool:
+        """Tell whether `collect` has something to do by now."""
+        now, own, begun = self._now(), self._newest, self._round
+        if own is None or begun is not None:
+            return begun is not None and begun.due <= now
+        if self._not_before is not None and now < self._not_before:
+            return False
+        return bool(expired(self._past[: self._policy.keep + 1], self._policy, now)) or not (
+            self._going(own, now) <= self._settled
+        )
 
     def collect(self) -> tuple[str, ...]:
         """Go on with a round, or begin one, if there is something to do and it is time.
@@ -214,11 +248,11 @@ class Collector:
             return
         committed = self._passed(self._committed_at, now)
         going = going.union(died_early(step, own) if committed else orphaned(step, own, going))
-        staying = [one for one in self._past if one.version not in old]
-        sweep = plan(step, own, going, old, _names(staying))
+        sweep = plan(step, own, going, old, self._kept(old))
         sweep.begin(self._catalog.storage)
         # Only after the deletion: had it failed, a later round has to find these versions again.
-        self._past = staying
+        with self._lock:
+            self._past = [one for one in self._past if one.version not in old]
         self._round = _Round(sweep, going, self._now() + self._policy.grace)
 
     def _finish(self, own: Manifest, begun: _Round, now: datetime) -> tuple[str, ...]:
@@ -226,7 +260,7 @@ class Collector:
         step = self._look(own, now)
         if step is None:
             return own.ancestors
-        kept = _names(self._past)
+        kept = self._kept()
         done = begun.sweep.finish(self._catalog.storage, step, kept)
         # Another worker may have deleted the last manifest that named a file between the two looks. That file stays for
         # another round, so the store that it is in is not dealt with yet.
@@ -234,6 +268,11 @@ class Collector:
         self._settled = frozenset(one for one in begun.stores if dealt_with.issuperset(_files(step, one)))
         inherited = {entry.path.partition("/")[0] for entry in own.files}
         return tuple(one for one in own.ancestors if one in inherited or not _is_gone(step, one, done.files))
+
+    def _kept(self, old: Collection[int] = ()) -> set[str]:
+        """Name the files that versions of this store name, but for some, or will name."""
+        with self._lock:
+            return _names(one for one in self._past if one.version not in old).union(self._uploading)
 
     def _going(self, own: Manifest, now: datetime) -> frozenset[str]:
         """Name the ancestors of which everything may go that nobody inherited."""

@@ -1,8 +1,8 @@
 """The versions of one store: each frozen, published, and in time deleted.
 
-Owns what waits to be published, what the next version can build on, and the order: freeze, publish, retain, tidy. It
-does not own the store, nor when a version is due. Called by the dataflow at the end of an epoch in which the state
-changed: it freezes, and waits until that version is durable.
+Owns what waits to be published, what the next version can build on, and the order: freeze, publish, and in the
+background retain and tidy. It does not own the store, nor when a version is due. Called by the dataflow at the end of
+an epoch in which the state changed: it freezes, and waits until that version is durable.
 """
 
 from collections import deque
@@ -12,11 +12,12 @@ from datetime import datetime
 
 from bytewax_state.errors import ConflictError
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.background import Background
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.lineage import Lineage
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, name_of
 from bytewax_state.snapshot.origin import Origin
-from bytewax_state.snapshot.publish import Durable, publish
+from bytewax_state.snapshot.publish import Durable, plan, publish
 from bytewax_state.snapshot.retention import Collector, Policy
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.store import Frozen, Store
@@ -72,6 +73,9 @@ class Versions:
         self._waiting: deque[_Waiting] = deque()
         policy = Policy(settings.retain_snapshots, settings.retain_for)
         self._collector = Collector(catalog, origin.store, policy, now, lineage)
+        self._ancestors = origin.ancestors  # those that there still are; any of before are more, and do no harm
+        self._images: deque[int] = deque()  # versions that were published, and have not been tidied up behind
+        self._background = Background(self._retain)
 
     def freeze(self, store: Store, epoch: int) -> int:
         """Freeze the next version, which is to be published then.
@@ -88,32 +92,47 @@ class Versions:
         return frozen.version
 
     def wait(self, version: int) -> None:
-        """Return once a version is durable, and what it supersedes is let go.
+        """Return once a version is durable.
 
         :arg version: One that was frozen.
 
-        :raises StorageError: If it cannot be made durable.
+        :raises StorageError: If it cannot be made durable, or the local disk failed since the last time.
 
         :raises ConflictError: If another execution took this one for dead before it published anything.
 
         """
+        self._background.check()
         while self._waiting and self._waiting[0].frozen.version <= version:
-            manifest = self._publish(self._waiting[0])
-            one = self._waiting.popleft()
-            self._retain(manifest, has_image=one.frozen.path is not None)
+            one = self._waiting[0]
+            self._publish(one)
+            self._waiting.popleft()
+            if one.frozen.path is not None:
+                self._images.append(one.frozen.version)
+            if self._images or self._collector.is_due():
+                self._background.ask()
 
-    def _publish(self, one: _Waiting) -> Manifest:
-        manifest = publish(self._catalog, self._origin, one.frozen, self._durable, one.epoch, one.at, self._threads)
+    def settle(self) -> None:
+        """Return once all that is due by now is deleted; otherwise see `wait`."""
+        self._background.settle()
+
+    def close(self) -> None:
+        """Return once nothing is being deleted any more. May be called more than once."""
+        self._background.close()
+
+    def _publish(self, one: _Waiting) -> None:
+        todo = plan(one.frozen.path, self._durable)
+        self._collector.note_upload(self._origin.store.file(path.name) for path in todo.new)
+        origin = replace(self._origin, ancestors=self._ancestors)
+        manifest = publish(self._catalog, origin, one.frozen, todo, one.epoch, one.at, self._threads)
         if manifest.version == 1:
             self._check_claim(manifest)
-        self._durable = Durable({entry.local: entry for entry in manifest.files}, manifest.inline)
-        return manifest
-
-    def _retain(self, manifest: Manifest, has_image: bool) -> None:
         self._collector.note_published(manifest)
-        self._origin = replace(self._origin, ancestors=self._collector.collect())
-        if has_image:
-            self._workspace.tidy(manifest.version)
+        self._durable = Durable({entry.local: entry for entry in manifest.files}, manifest.inline)
+
+    def _retain(self) -> None:
+        self._ancestors = self._collector.collect()
+        while self._images:
+            self._workspace.tidy(self._images.popleft())
 
     def _check_claim(self, manifest: Manifest) -> None:
         """See that nobody has deleted what the first version was built on; see `sweep`."""

@@ -23,6 +23,8 @@ KEY_OF = {group_of(key, GROUPS): key for key in map("k{}".format, range(20))}
 
 def settle(world: RacingWorld) -> None:
     """Let retention come to its end: what a running execution can tell to be garbage is gone then."""
+    assert world.main.execution is not None
+    world.main.execution.points.due_at = None
     for number in range(5):
         _change_all(world, number)
     # A round takes two versions: the manifests go at one, their files at the next.

@@ -12,6 +12,7 @@ from typing import Any
 from bytewax.operators import StatefulBatchLogic
 
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.background import Background
 from bytewax_state.snapshot.layout import StepId
 from bytewax_state.storage.storage import Storage
 from bytewax_state.store.table import Table
@@ -89,6 +90,22 @@ class WatchedTable(Table):
                 time.sleep(0.0002)
 
 
+class Late(Background):
+    """Does what it is asked for at a point that comes later, in the middle of something else; or at once."""
+
+    def __init__(self, work: Callable[[], None], points: Points) -> None:
+        super().__init__(work)
+        self._points = points
+
+    def ask(self) -> None:
+        if self._work not in self._points.due:
+            self._points.due.append(self._work)
+
+    def settle(self) -> None:
+        if self._points.due_at is None:
+            self._points.do_due()
+
+
 class Execution(driver.Execution):
     """All workers of one execution, whose calls are points."""
 
@@ -103,6 +120,7 @@ class Execution(driver.Execution):
         storage: Callable[[int], Storage],
         points: Points,
         small: int = 0,
+        due_at: str | None = None,
     ) -> None:
         """Begin; see `driver`.
 
@@ -110,13 +128,21 @@ class Execution(driver.Execution):
 
         :arg small: Up to how many bytes of changes are part of a manifest; 0: each version has an image.
 
+        :arg due_at: The point at which what is done in the background is done; `None`: as soon as it is asked for.
+
         """
+        points.due_at = due_at
 
         def watch(table: Table) -> Table:
             points.reach("store opens")
             return WatchedTable(table, points)
 
-        super().__init__(STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, points.around, small)
+        def background(work: Callable[[], None]) -> Background:
+            return Late(work, points)
+
+        super().__init__(
+            STEP, settings, Cell, workers, refs, epoch, now, token, storage, watch, points.around, small, background
+        )
         self.workers = workers
         self.points = points
         self.began = now()

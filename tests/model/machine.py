@@ -31,6 +31,8 @@ SHAPES = st.builds(
     backend=st.sampled_from(["heap", "rocksdb"]),
     cache=st.integers(0, 5).map(lambda share: share * 8),
     small=st.sampled_from([0, 150, 8192]),
+    due_at=st.none()
+    | st.sampled_from(["cache flush before", "upload before", "upload after", "manifest write before", "row after"]),
 )
 SIDES = [" before", " after"]
 SKIPS = st.sampled_from([0, 0, 0, 1, 2, 5])

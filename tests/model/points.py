@@ -30,6 +30,9 @@ class Points:
         self.faults: list[Fault] = []
         """What goes wrong in the storage, as far as it has not yet."""
         self._crash_at: tuple[str, int] | None = None
+        self.due: list[Callable[[], None]] = []
+        """What is to be done at the next `due_at`."""
+        self.due_at: str | None = None
 
     def crash_at(self, point: str, skip: int) -> None:
         """Crash at a point.
@@ -57,6 +60,13 @@ class Points:
             self._crash_at = point, self._crash_at[1] - 1
         if self.task is not None and not self.task.pause(point):
             self.die(point)
+        if point == self.due_at:
+            self.do_due()
+
+    def do_due(self) -> None:
+        """Do now what is due, which reaches points of its own."""
+        while self.due:
+            self.due.pop(0)()
 
     def die(self, point: str) -> None:
         self.dead = True

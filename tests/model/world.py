@@ -65,6 +65,8 @@ class Shape:
     """Live objects of a RocksDB store."""
     small: int = 0
     """Up to how many bytes of changes are part of a manifest; 0: each version has an image."""
+    due_at: str | None = None
+    """The point at which retention goes on; `None`: as soon as a version is published."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -267,6 +269,7 @@ class World:
             storage,
             points,
             shape.small,
+            shape.due_at,
         )
         timeline.stores.update(timeline.execution.stores())
         self.tally.add("executions", f"{shape.workers} workers")

@@ -19,8 +19,9 @@ from bytewax_state.settings import Settings
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.layout import StepId, StoreId
 from bytewax_state.snapshot.lineage import Lineage
+from bytewax_state.snapshot.manifest import FileEntry
 from bytewax_state.snapshot.origin import Origin
-from bytewax_state.snapshot.publish import claim, plan
+from bytewax_state.snapshot.publish import Durable, claim, plan
 from bytewax_state.snapshot.ref import Ref
 from bytewax_state.snapshot.restore import Restored, restore
 from bytewax_state.snapshot.sources import find
@@ -50,8 +51,16 @@ def small(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> No
 class Writer:
     """One execution of a step on one worker, without Bytewax."""
 
-    def __init__(self, folder: Path, index: int, refs: list[Ref], keep: int = 100, capacity: int | None = None) -> None:
-        self.storage: Storage = open_storage(str(folder / "snapshots"), {}, 4)
+    def __init__(
+        self,
+        folder: Path,
+        index: int,
+        refs: list[Ref],
+        keep: int = 100,
+        capacity: int | None = None,
+        storage: Callable[[Storage], Storage] = lambda beneath: beneath,
+    ) -> None:
+        self.storage: Any = storage(open_storage(str(folder / "snapshots"), {}, 4))
         self.catalog = Catalog(self.storage)
         self.origin = Origin(
             store=StoreId(STEP, f"{len(os.listdir(folder)):04}-w{index:03}-{os.urandom(4).hex()}"),
@@ -97,6 +106,7 @@ class Writer:
 
     def publish(self) -> list[Ref]:
         self.versions.wait(self.versions.freeze(self.store.store, epoch=1))
+        self.versions.settle()
         return [Ref(self.origin.store.store_id, self.store.store.version, group, GROUPS) for group in self.groups]
 
     def contents(self) -> dict[int, dict[str, object]]:
@@ -106,6 +116,7 @@ class Writer:
         return found
 
     def close(self) -> None:
+        self.versions.close()
         self.store.close()
         self.space.close()
 
@@ -361,10 +372,12 @@ def test_own_versions_go_with_their_files(writers: list[Writer], tmp_path: Path)
 def test_the_plan_uploads_what_is_not_durable(tmp_path: Path) -> None:
     """And passes the small mutable files to the manifest, without RocksDB's empty log."""
     for name in ("000008.sst", "000012.sst", "CURRENT", "MANIFEST-000005", "000013.log"):
-        (tmp_path / name).write_text("")
-    todo = plan(tmp_path, {})
-    assert [path.name for path in todo.new] == ["000008.sst", "000012.sst"]
-    assert [path.name for path in todo.inline] == ["CURRENT", "MANIFEST-000005"]
+        (tmp_path / name).write_text(name)
+    known = FileEntry("000012.sst", "store/files/000012.sst", 10, "ab" * 32)
+    todo = plan(tmp_path, Durable({"000012.sst": known, "000004.sst": known}))
+    assert [path.name for path in todo.new] == ["000008.sst"]
+    assert todo.reused == (known,)
+    assert todo.inline == {"CURRENT": b"CURRENT", "MANIFEST-000005": b"MANIFEST-000005"}
 
 
 @pytest.mark.parametrize("state", [{"kind": "window"}, {"id": 7}, {"name": "total"}])
