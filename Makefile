@@ -13,6 +13,8 @@ BIN := $(VENV)/bin
 STAMP := $(VENV)/.installed.stamp
 # What is to be tested, besides the options of pyproject.toml: make test ARGS="-k restore"
 ARGS ?=
+# What to measure; all that is in the documentation, if nothing is given.
+CASES ?=
 # How long to soak, and with which choices: make soak MINUTES=5 SEED=2
 MINUTES ?= 30
 SEED ?= 1
@@ -62,8 +64,8 @@ floors: $(STAMP)  ## Run the command line and the demo on the lowest versions th
 soak: $(STAMP)  ## Kill, starve and confuse a flow, again and again, and compare what it leaves
 	$(BIN)/python integration_tests/soak.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
-bench: $(STAMP)  ## Compare with plain Bytewax: make bench ARGS="--turns 5"
-	$(BIN)/python -m benchmarks $(ARGS)
+bench: $(STAMP)  ## Measure all, and write it into the documentation; some: make bench CASES="resume fold_window:heap"
+	$(BIN)/python -m benchmarks $(ARGS) $(CASES) | $(BIN)/python -m benchmarks.page --add
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

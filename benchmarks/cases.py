@@ -82,11 +82,8 @@ class Case:
         return f"{self.full_name}:".startswith(f"{name}:")
 
 
-_OF_BATCH = {BATCH_SIZE: 1.0, 100: 0.7, 10: 0.9, 1: 0.45}
-"""Share of a ratio that is asked for with smaller batches."""
-
-_OF_CACHED = 0.857
-"""Share of the heap's ratio that is asked for of a RocksDB store with everything in its cache."""
+_SIZES = (BATCH_SIZE, 100, 10, 1)
+"""Of batches, in the order of all tuples below."""
 
 _MAPPED = (400_000, 200_000, 100_000, 30_000)
 """Items of a turn by the size of a batch, as many as take some tenths of a second; so are the others."""
@@ -102,22 +99,32 @@ _CROSSED = {1: 20_000, 2: 30_000, 5: 50_000, 10: 50_000, 20: 100_000, 50: 100_00
 """Sizes of batches, and items of a turn, to find where ours begins to cost less."""
 
 
-def _sizes(case: Case, items: Sequence[int]) -> Iterator[Case]:
-    """Vary the size of the batches."""
-    for (batch_size, share), count in zip(_OF_BATCH.items(), items, strict=True):
-        at_least = None if case.at_least is None else round(case.at_least * share, 3)
+def _ratios(with_large_batches: float) -> Sequence[float]:
+    return with_large_batches, round(0.7 * with_large_batches, 2), 0.9, 0.45
+
+
+def _sizes(case: Case, ratios: Sequence[float], items: Sequence[int]) -> Iterator[Case]:
+    for batch_size, at_least, count in zip(_SIZES, ratios, items, strict=True):
         yield replace(case, at_least=at_least, batch_size=batch_size, items=count)
 
 
-def _mapping(operator: str, keys: int, at_least: float) -> Iterator[Case]:
-    heap = Case(operator, operator, "heap", keys, at_least)
-    yield from _sizes(heap, _MAPPED)
-    yield from _sizes(replace(heap, backend="rocksdb", at_least=round(at_least * _OF_CACHED, 2)), _MAPPED)
+def _mapping(operator: str, keys: int, heap: Sequence[float], rocksdb: Sequence[float]) -> Iterator[Case]:
+    case = Case(operator, operator, "heap", keys)
+    yield from _sizes(case, heap, _MAPPED)
+    yield from _sizes(replace(case, backend="rocksdb"), rocksdb, _MAPPED)
+
+
+def _logics(operator: str, keys: int, ratios: Sequence[float]) -> Iterator[Case]:
+    return _mapping(operator, keys, ratios, [round(0.85 * ratio, 2) for ratio in ratios])
+
+
+def _heap(operator: str, keys: int, at_least: float, items: Sequence[int], to_end: bool = False) -> Iterator[Case]:
+    return _sizes(Case(operator, operator, "heap", keys, to_end=to_end), _ratios(at_least), items)
 
 
 def _windows(operator: str, historic: float, live: float) -> Iterator[Case]:
-    yield from _sizes(Case(operator, operator, "heap", 10_000, historic), _HISTORIC)
-    yield from _sizes(Case(f"{operator}_now", f"{operator}_now", "heap", 10_000, live), _LIVE)
+    yield from _heap(operator, 10_000, historic, _HISTORIC)
+    yield from _heap(f"{operator}_now", 10_000, live, _LIVE)
 
 
 def _crossover() -> Iterator[Case]:
@@ -127,26 +134,27 @@ def _crossover() -> Iterator[Case]:
 
 
 CASES: tuple[Case, ...] = (
-    *_mapping("stateful_map", 100_000, 5.5),
-    *_mapping("stateful_map", 1_000, 4.2),
-    *_sizes(Case("hot_keys", "stateful_map", "rocksdb", 2_000_000, 2.5, hot=0.9, cached=0.02), _HOT),
+    *_mapping("stateful_map", 100_000, _ratios(5.5), _ratios(4.5)),
+    *_mapping("stateful_map", 1_000, _ratios(4.2), _ratios(3.6)),
+    *_sizes(Case("hot_keys", "stateful_map", "rocksdb", 2_000_000, hot=0.9, cached=0.02), _ratios(2.5), _HOT),
     Case("many_keys", "stateful_map", "rocksdb", 5_000_000, 0.7, their_operator="rocksdict", cached=0.02),
-    *_sizes(Case("fold_window", "fold_window", "heap", 10_000, 20), _HISTORIC),
-    *_sizes(Case("fold_window", "fold_window", "heap", 100_000, 40), _MANY_HISTORIC),
-    *_sizes(Case("fold_window_now", "fold_window_now", "heap", 1_000, 1.5), _LIVE),
-    *_sizes(Case("fold_window_now", "fold_window_now", "heap", 100_000, 6), _MANY_LIVE),
+    *_heap("fold_window", 10_000, 20, _HISTORIC),
+    *_heap("fold_window", 100_000, 40, _MANY_HISTORIC),
+    *_heap("fold_window_now", 1_000, 1.5, _LIVE),
+    *_heap("fold_window_now", 100_000, 6, _MANY_LIVE),
     *_windows("sliding_window", 8, 2),
     *_windows("session_window", 8, 2),
     *_windows("collect_window", 8, 2),
     *_windows("join_window", 8, 2),
-    *_sizes(Case("join", "join", "heap", 10_000, 2.5), _FINAL),
-    *_sizes(Case("count_final", "count_final", "heap", 10_000, 2.5, to_end=True), _FINAL),
-    *_sizes(Case("collect", "collect", "heap", 10_000, 1.5), _FINAL),
-    *_sizes(Case("window", "window", "heap", 10_000, 2), _HISTORIC),
-    *_mapping("stateful", 100_000, 2.2),
-    *_mapping("stateful", 1_000, 1.2),
-    *_mapping("notify", 1_000, 1.0),
-    *_mapping("stateful_batch", 100_000, 1.8),
+    *_heap("window", 10_000, 2, _HISTORIC),
+    *_heap("join", 10_000, 2.5, _FINAL),
+    *_heap("count_final", 10_000, 2.5, _FINAL, to_end=True),
+    *_heap("collect", 10_000, 1.5, _FINAL),
+    *_logics("stateful", 100_000, (2.2, 1.7, 1.1, 0.6)),
+    *_logics("stateful", 1_000, (1.2, 1.0, 0.8, 0.5)),
+    *_logics("notify", 1_000, (1.0, 0.9, 0.7, 0.45)),
+    Case("stateful_batch", "stateful_batch", "heap", 100_000, 1.8),
+    Case("stateful_batch", "stateful_batch", "rocksdb", 100_000, 1.2),
     *_crossover(),
     Case("recovery", "stateful_map", "heap", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),
     Case("recovery", "stateful_map", "rocksdb", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),

@@ -31,15 +31,15 @@ def figures(turns: int, report: Report, keys: int = KEYS) -> Iterator[Figure]:
 
     """
     with TemporaryDirectory(prefix="pauses-") as folder:
-        yield _figure(f"pause:plain:{keys}", [_pause("theirs", keys, 2 * keys, folder, report)], None)
+        yield _figure(f"pauses:plain:{keys}", [_pause("theirs", keys, 2 * keys, folder, report)], None)
     with TemporaryDirectory(prefix="pauses-") as folder:
         pauses = [_pause("ours", keys, 2 * keys, folder, report) for _ in range(turns)]
-        yield _figure(f"pause:heap:{keys}", pauses, AT_MOST)
+        yield _figure(f"pauses:heap:{keys}", pauses, AT_MOST)
     with TemporaryDirectory(prefix="pauses-") as folder:
         _pause("ours", keys, keys, folder, report, recovery=True)
         stops = (keys + (turn + 1) * keys // turns for turn in range(turns))
         pauses = [_pause("ours", keys, stop, folder, report, recovery=True) for stop in stops]
-        yield _figure(f"pause_resumed:heap:{keys}", pauses, AT_MOST)
+        yield _figure(f"pauses:heap:{keys}:resumed", pauses, AT_MOST)
 
 
 def _figure(case: str, pauses: list[Result], at_most: float | None) -> Figure:

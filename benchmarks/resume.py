@@ -47,7 +47,9 @@ def figures(turns: int, report: Report, keys: int = KEYS, many: int = MANY_KEYS)
         large = Resumes("ours", "rocksdb", many, VALUE_BYTES, Path(folder), report)
         for _ in range(turns):
             large.resume()
-        yield Figure(f"resume_large:rocksdb:{many}", "Flink: 0.44 s", large.seconds, "s", turns, at_most=MANY_AT_MOST)
+        yield Figure(
+            f"resume:rocksdb:{many}:{VALUE_BYTES}", "Flink: 0.44 s", large.seconds, "s", turns, at_most=MANY_AT_MOST
+        )
 
 
 class Resumes:
@@ -107,7 +109,7 @@ class Resumes:
 
 def _against_plain(backend: Backend, keys: int, turns: int, at_least: float, theirs: float, ours: float) -> Figure:
     return Figure(
-        case=f"resume:{backend}:{keys}",
+        case=f"resume:{backend}:{keys}:0",
         against="plain Bytewax",
         value=round(theirs / ours, 1),
         unit="times",
