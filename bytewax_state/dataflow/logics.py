@@ -12,17 +12,12 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax.operators import StatefulBatchLogic, StatefulLogic, _StatefulLogic
 from bytewax.operators.windowing import _EventClockLogic, _WindowLogic, _WindowSnapshot
 
-from bytewax_state.codecs import decode
-from bytewax_state.errors import BytewaxStateError
+from bytewax_state.keyed.probing import Probing
 from bytewax_state.keyed.step_codec import StepCodec
-from bytewax_state.likeness import Likeness, compare
 
 Logic = StatefulBatchLogic[Any, Any, Any]
 
 UTC = timezone.utc
-
-PROBES = 16
-"""How many of a step's first spills are rebuilt and serialised again, to see whether they come back the same."""
 
 
 class Logics:
@@ -45,10 +40,7 @@ class Logics:
         self.step_id = codec.step_id
         self._codec = codec
         self._builder = builder
-        self._probes = PROBES
-        # Bytes of a logic in its initial state, once a probe showed that they rebuild it. They need no further probe.
-        self._initial_bytes: bytes | None = None
-        self._never_spill = False
+        self._probing = Probing(codec, lambda: builder(None).snapshot())
         self._clock_floor: datetime | None = None
         self.has_timers = has_timers
         self.expects_timers = expects_timers
@@ -81,8 +73,7 @@ class Logics:
         try:
             logic = self._build(state)
         except Exception as ex:
-            msg = f"error calling the builder of step {self.step_id!r} with the state of key {key!r}"
-            raise BytewaxRuntimeError(msg) from ex
+            raise builder_error(self.step_id, key) from ex
         self._hold_clock(logic)
         return logic
 
@@ -102,7 +93,7 @@ class Logics:
 
     def spill(self, key: str, item: Logic) -> bytes | None:
         """See `Objects.spill`."""
-        if self._never_spill:
+        if self._probing.never_spill:
             return None
         snapshot = self._snapshot(key, item)
         if _is_absent(snapshot):
@@ -111,8 +102,7 @@ class Logics:
         data = self._codec.try_encode(snapshot)
         if data is None:
             return None
-        if self._probes > 0 and not self._comes_back(key, item, data):
-            self._never_spill = True
+        if not self._probing.comes_back(data, self._again, lambda: self._snapshot(key, item)):
             return None
         self._note_clock(item)
         return data
@@ -129,46 +119,10 @@ class Logics:
         try:
             return item.snapshot()
         except Exception as ex:
-            msg = f"error calling `StatefulBatchLogic.snapshot` in {self.step_id!r} for key {key!r}"
-            raise BytewaxRuntimeError(msg) from ex
+            raise snapshot_error(self.step_id, key) from ex
 
-    def _comes_back(self, key: str, item: Logic, data: bytes) -> bool:
-        """Tell whether a logic may be spilled: unless it is shown that another one would come back."""
-        if data == self._initial_bytes:
-            return True
-        try:
-            before = decode(data)
-        except BytewaxStateError as ex:
-            self._codec.warn("stays in memory, as a stored snapshot of it cannot be read back", ex)
-            return False
-        try:
-            again = self._build(decode(data)).snapshot()
-        except Exception as ex:  # the user's code may raise anything
-            self._codec.warn("stays in memory, as its builder fails on its own snapshot; so will a resume", ex)
-            return False
-        found = compare(before, again)
-        # A snapshot that is another one at each call, as it holds the time, says nothing of the builder.
-        if found is Likeness.DIFFERENT and compare(before, self._snapshot(key, item)) is Likeness.SAME:
-            self._codec.warn(
-                "stays in memory, as its builder does not rebuild what its snapshot says; nor will a resume"
-            )
-            return False
-        if found is not Likeness.SAME:
-            self._codec.warn(
-                "is taken out of memory, though it cannot be told whether it comes back the same: its snapshot is "
-                "another one at each call, or its builder changes an order, or it cannot be looked into"
-            )
-        if found is Likeness.SAME and self._is_new(before):
-            self._initial_bytes = data  # a builder that ignores its state has passed too
-        else:
-            self._probes -= 1
-        return True
-
-    def _is_new(self, snapshot: Any) -> bool:
-        try:
-            return compare(self._builder(None).snapshot(), snapshot) is Likeness.SAME
-        except Exception:  # the user's code may raise anything
-            return False
+    def _again(self, state: Any) -> Any:
+        return self._build(state).snapshot()
 
     def _note_clock(self, logic: Logic) -> None:
         """Remember how far the event clock of a window logic has come, which its snapshot does not say."""
@@ -231,6 +185,16 @@ def error_in(step_id: str, key: str, method: str) -> BytewaxRuntimeError:
 
     """
     return BytewaxRuntimeError(f"error calling `StatefulBatchLogic.{method}` in step {step_id!r} for key {key!r}")
+
+
+def snapshot_error(step_id: str, key: str) -> BytewaxRuntimeError:
+    """Make the error that Bytewax raises where a logic gives no snapshot; see `error_in`."""
+    return BytewaxRuntimeError(f"error calling `StatefulBatchLogic.snapshot` in {step_id!r} for key {key!r}")
+
+
+def builder_error(step_id: str, key: str) -> BytewaxRuntimeError:
+    """Make the error that names a key from whose state no logic can be built; see `error_in`."""
+    return BytewaxRuntimeError(f"error calling the builder of step {step_id!r} with the state of key {key!r}")
 
 
 def _overrides_on_eof(logic: object, base: type) -> bool:

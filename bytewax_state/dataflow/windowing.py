@@ -14,9 +14,9 @@ import bytewax.operators.windowing as win
 from bytewax.operators import _get_system_utc, _identity
 from bytewax.operators.windowing import _EventClockState, _SessionWindowerState, _SlidingWindowerState, _WindowSnapshot
 
-from bytewax_state.dataflow.logics import error_in, plain_time
+from bytewax_state.dataflow.logics import builder_error, error_in, plain_time, snapshot_error
 from bytewax_state.errors import IncompatibleError
-from bytewax_state.keyed.accumulators import Accumulators, Fold
+from bytewax_state.keyed.accumulators import Accumulators, Fold, Join, UserLogic
 from bytewax_state.keyed.clocks import Clock, EventTime, Now, SystemTime, UserTime
 from bytewax_state.keyed.processor import Processor
 from bytewax_state.keyed.states import States
@@ -37,9 +37,9 @@ def is_known(outer: tuple[Any, ...]) -> bool:
     :arg outer: The steps around its core step, innermost last.
 
     """
-    if len(outer) < 2 or type(outer[-1]) is not class_of("window"):
+    if not outer or type(outer[-1]) is not class_of("window"):
         return False
-    return all(make(outer) is not None for make in (_windower, partial(_clock, now=_get_system_utc), _accumulators))
+    return _windower(outer) is not None and _clock(outer, _get_system_utc) is not None
 
 
 def kind_of(outer: tuple[Any, ...]) -> str:
@@ -59,12 +59,13 @@ def processor_of(
     :arg now: Tells the time.
 
     """
-    windower, clock, accumulators = _windower(outer), _clock(outer, now), _accumulators(outer)
+    windower, clock = _windower(outer), _clock(outer, now)
     assert windower is not None
     assert clock is not None
-    assert accumulators is not None
-    windowing = Windowing(clock, windower, accumulators, outer[-1].ordered, _metadata)
-    rows = WindowRows(codec, windowing, partial(_converted, codec.step_id, windowing))
+    windowing = Windowing(clock, windower, _accumulators(outer), outer[-1].ordered, _metadata)
+    snapshot_failed, builder_failed = partial(snapshot_error, codec.step_id), partial(builder_error, codec.step_id)
+    converted = partial(_converted, codec.step_id, windowing)
+    rows = WindowRows(codec, windowing, converted, snapshot_failed, builder_failed)
     states = States(store, key_groups, rows, mark, now)
     return WindowProcessor(states, windowing, partial(error_in, codec.step_id), now)
 
@@ -103,11 +104,13 @@ def _clock(outer: tuple[Any, ...], now: Now) -> Clock | None:
     return UserTime(clock.ts_getter, _duration(wait), clock.now_getter, to_system)
 
 
-def _accumulators(outer: tuple[Any, ...]) -> Accumulators | None:
-    operator = outer[-2]
-    if type(operator) is class_of("fold_window"):
+def _accumulators(outer: tuple[Any, ...]) -> Accumulators:
+    operator = outer[-2] if len(outer) > 1 else None
+    if operator is not None and type(operator) is class_of("fold_window"):
         return Fold(operator.builder, operator.folder, operator.merger)
-    return None
+    if operator is not None and type(operator) is class_of("join_window"):
+        return Join(len(operator.sides.stream_ids), operator.insert_mode, operator.emit_mode)
+    return UserLogic(outer[-1].builder)
 
 
 def _duration(duration: timedelta) -> int:

@@ -15,6 +15,7 @@ from typing import Any
 import msgpack
 
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
+from bytewax_state.keyed.probing import Probing
 from bytewax_state.keyed.step_codec import StepCodec
 from bytewax_state.keyed.windowed import Window, Windowed, first_of
 from bytewax_state.keyed.windows import Windowing
@@ -49,7 +50,14 @@ class WindowRows:
 
     expects_timers = True
 
-    def __init__(self, codec: StepCodec, windowing: Windowing, converted: Callable[[str, Any], Windowed]) -> None:
+    def __init__(
+        self,
+        codec: StepCodec,
+        windowing: Windowing,
+        converted: Callable[[str, Any], Windowed],
+        snapshot_failed: Callable[[str], Exception],
+        builder_failed: Callable[[str], Exception],
+    ) -> None:
         """Init.
 
         :arg codec: Makes bytes of accumulators and values.
@@ -58,10 +66,18 @@ class WindowRows:
 
         :arg converted: Makes a state of what the snapshot of Bytewax's logic for a key was, accumulators as stored.
 
+        :arg snapshot_failed: Makes the error that names a key whose accumulators give no snapshot.
+
+        :arg builder_failed: Makes the error that names a key whose accumulators cannot be rebuilt.
+
         """
         self._codec = codec
         self._windowing = windowing
+        self._accumulators = windowing.accumulators
         self._converted = converted
+        self._snapshot_failed = snapshot_failed
+        self._builder_failed = builder_failed
+        self._probing = Probing(codec)
 
     def due(self, key: str, item: Windowed) -> datetime | None:
         """See `Objects.due`."""
@@ -70,59 +86,85 @@ class WindowRows:
 
     def dump(self, key: str, item: Windowed) -> bytes:
         """See `Objects.dump`."""
-        return self._row(item, self._codec.encode(key, self._contents(item)))
+        return self._row(item, self._codec.encode(key, _packed(self._contents(key, item))))
 
     def spill(self, key: str, item: Windowed) -> bytes | None:
         """See `Objects.spill`."""
-        if any(map(self._windowing.accumulators.is_absent, [window.acc for window in item.windows.values()])):
+        if self._probing.never_spill:
             return None
-        data = self._codec.try_encode(self._contents(item))
-        return None if data is None else self._row(item, data)
+        contents = self._contents(key, item)
+        if any(snapshot is None for snapshot in contents[: len(item.windows)]):
+            # It stands for a new accumulator, which this one is not.
+            return None
+        data = self._codec.try_encode(_packed(contents))
+        return self._row(item, data) if data is not None and self._comes_back(key, item, data) else None
 
     def load(self, key: str, data: bytes) -> Windowed:
         """See `Objects.load`.
 
         :raises SnapshotError: If it cannot be read, or belongs to another kind of step.
 
+        :raises BytewaxRuntimeError: If code of the user's fails on it.
+
         """
         if data[:1] == _HEAD[:1]:
             state = self._parsed(key, data)
         else:
             state = self._converted(key, self._codec.decode(key, data))
-        rebuilt = self._windowing.accumulators.rebuilt
-        for window in state.windows.values():
-            window.acc = rebuilt(window.acc)
+        try:
+            for window in state.windows.values():
+                window.acc = self._accumulators.rebuilt(window.acc)
+        except Exception as ex:
+            raise self._builder_failed(key) from ex
         state.head = first_of(state.queue or ())
         self._windowing.windower.note_next(state)
         return state
 
-    def _contents(self, item: Windowed) -> Any:
-        """Return all values of a state, as one value: some may be parts of several others."""
-        snapshot = self._windowing.accumulators.snapshot
-        found = [snapshot(window.acc) for window in item.windows.values()]
-        found += [value for _, value in item.queue or ()]
-        return found[0] if len(found) == 1 else found or None
+    def _contents(self, key: str, item: Windowed) -> list[Any]:
+        """Return what is in the windows, as it is stored, and in the queue."""
+        snapshot = self._accumulators.snapshot
+        try:
+            found = [snapshot(window.acc) for window in item.windows.values()]
+        except Exception as ex:
+            raise self._snapshot_failed(key) from ex
+        return [*found, *[value for _, value in item.queue]] if item.queue else found
+
+    def _comes_back(self, key: str, item: Windowed, data: bytes) -> bool:
+        if not self._accumulators.is_probed:
+            return True
+        rebuilt, snapshot, count = self._accumulators.rebuilt, self._accumulators.snapshot, len(item.windows)
+
+        def again(packed: Any) -> Any:
+            contents = _unpacked(packed, count + len(item.queue or ()))
+            return _packed([snapshot(rebuilt(one)) for one in contents[:count]] + contents[count:])
+
+        return self._probing.comes_back(data, again, lambda: _packed(self._contents(key, item)))
 
     def _row(self, item: Windowed, contents: bytes) -> bytes:
         return make_row(item, self._windowing.clock.stored(item), contents)
 
     def _parsed(self, key: str, data: bytes) -> Windowed:
         if data[:2] != _HEAD:
-            msg = (
-                f"a row of windows has version {data[1:2]!r}; this version of bytewax_state reads {VERSION}; upgrade it"
-            )
+            msg = f"a row of windows has version {data[1]}; this version of bytewax_state reads {VERSION}; upgrade it"
             raise IncompatibleError(msg)
         try:
-            now, lead, last_id, windows, queued, contents = msgpack.unpackb(data[2:])
+            now, lead, last_id, windows, queued, packed = msgpack.unpackb(data[2:])
+            contents = _unpacked(self._codec.decode(key, packed), len(windows) + len(queued))
             state = self._windowing.clock.restored(now, lead)
             state.last_id = last_id
-            found = self._codec.decode(key, contents)
-            values = [found] if len(windows) + len(queued) == 1 else found or ()
-            accs, entries = values[: len(windows)], values[len(windows) :]
-            for (number, begin, end, *merged), acc in zip(windows, accs, strict=True):
+            for (number, begin, end, *merged), acc in zip(windows, contents, strict=False):
                 state.windows[number] = Window(number, begin, end, acc, merged or None)
-            state.queue = [*zip(queued, entries, strict=True)] or None
+            state.queue = [*zip(queued, contents[len(windows) :], strict=True)] or None
         except (ValueError, TypeError) as ex:
             msg = f"a row of windows of {len(data)} bytes cannot be read: {ex}; restore an older snapshot"
             raise SnapshotCorruptError(msg) from ex
         return state
+
+
+def _packed(contents: list[Any]) -> Any:
+    """Make one value of all, as some may be parts of several."""
+    return contents[0] if len(contents) == 1 else contents or None
+
+
+def _unpacked(packed: Any, count: int) -> list[Any]:
+    return [packed] if count == 1 else packed or []

@@ -31,7 +31,7 @@ KNOWN = {
 }
 """Operators to whose logics notifications, or the end of input, mean nothing, or probably nothing."""
 
-WINDOWED = {name for name in OPERATORS if name.endswith("_window") and name != "join_window"}
+WINDOWED = {name for name in OPERATORS if name.endswith("window")}
 SWAPPED: dict[str, type[Processor]] = {
     **dict.fromkeys(["stateful_map", "stateful_flat_map"], MapProcessor),
     **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], FoldProcessor),

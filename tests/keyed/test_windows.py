@@ -1,6 +1,5 @@
 """Windows on plain values: what Bytewax's own logics do, call by call, at any time, and whatever is spilled."""
 
-from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -14,16 +13,53 @@ from hypothesis import strategies as st
 
 from bytewax_state.keyed.plain import by_key
 from tests.dataflow.flows import START
-from tests.keyed.windowing import BACKENDS, Definition, Make, Ours, Plain, at
+from tests.keyed.windowing import BACKENDS, Definition, Items, Make, Ours, Plain, at
 
 SECOND = timedelta(seconds=1)
 
+
+class Telling(win.WindowLogic[Any, Any, Any]):
+    """Tells of each call, and has nothing to say of itself at times."""
+
+    def __init__(self, seen: list[Any] | None) -> None:
+        self.seen = seen or []
+
+    def on_value(self, value: Any) -> list[Any]:
+        self.seen.append(value)
+        return [("value", len(self.seen))] * (value[1] % 3)
+
+    def on_merge(self, original: Any) -> list[Any]:
+        self.seen += original.seen
+        return [("merge", len(self.seen))]
+
+    def on_close(self) -> list[Any]:
+        return [("close", self.seen)]
+
+    def snapshot(self) -> list[Any] | None:
+        return None if len(self.seen) % 4 == 0 else list(self.seen)
+
+
+def _join(insert_mode: Any, emit_mode: Any) -> Make:
+    return lambda up, clock, windower, ordered: (
+        win.join_window(
+            "s", clock, windower, up, up, insert_mode=insert_mode, emit_mode=emit_mode, ordered=ordered
+        ).down
+    )
+
+
+JOINS: dict[str, Make] = {
+    f"join {insert} {emit}": _join(insert, emit)
+    for insert in ("first", "last", "product")
+    for emit in ("complete", "final", "running")
+}
 MAKES: dict[str, Make] = {
     "fold": lambda up, clock, windower, ordered: (
         win.fold_window("s", up, clock, windower, list, lambda acc, value: [*acc, value], list.__add__, ordered).down
     ),
     "collect": lambda up, clock, windower, ordered: win.collect_window("s", up, clock, windower, list, ordered).down,
     "max": lambda up, clock, windower, ordered: win.max_window("s", up, clock, windower).down,
+    "user": lambda up, clock, windower, ordered: win.window("s", up, clock, windower, Telling, ordered).down,
+    **JOINS,
 }
 
 ALIGNED = st.one_of(
@@ -43,36 +79,44 @@ TIMES = {
 
 
 @st.composite
-def definitions(draw: st.DrawFn, family: st.SearchStrategy[Any], time: str) -> Definition:
+def definitions(draw: st.DrawFn, make: str, family: st.SearchStrategy[Any], time: str) -> Definition:
     """Make a step."""
-    return Definition(MAKES[draw(st.sampled_from(sorted(MAKES)))], draw(family), draw(st.booleans()), **TIMES[time])
+    return Definition(MAKES[make], draw(family), draw(st.booleans()), **TIMES[time])
+
+
+def fed(make: str, items: Items) -> Items:
+    """Make what the core step gets of some items: those of a join say of which side they are."""
+    return [(key, (value[1] % 2, value)) for key, value in items] if make in JOINS else items
 
 
 ITEMS = st.lists(st.tuples(st.sampled_from("abcde"), st.tuples(st.integers(0, 90), st.integers(0, 9))), max_size=6)
 CALLS = st.lists(st.tuples(ITEMS, st.integers(0, 20)), min_size=1, max_size=8)
 """Items, and by how many seconds the time goes on behind them."""
+MAKE = st.one_of(st.sampled_from(sorted({*MAKES} - {*JOINS})), st.sampled_from(sorted(JOINS)))
 BACKEND = st.sampled_from(sorted(BACKENDS))
 
 
 @given(
     data=st.data(),
+    make=MAKE,
     family=st.sampled_from([ALIGNED, SESSIONS]),
     time=st.sampled_from(sorted(TIMES)),
     runs=st.lists(st.tuples(CALLS, BACKEND), min_size=1, max_size=3),
 )
-def test_each_call_gives_what_bytewax_gives(data: st.DataObject, family: Any, time: str, runs: list[Any]) -> None:
+def test_each_call_gives_what_bytewax_gives(
+    data: st.DataObject, make: str, family: Any, time: str, runs: list[Any]
+) -> None:
     """In its order, through executions that do not even agree on the windows, or on which clock is the right one."""
     clock = TimeTestingGetter(at(20))
     with TemporaryDirectory() as folder:
         plain, ours = Plain(clock), Ours(clock, Path(folder))
-        make = data.draw(st.sampled_from(sorted(MAKES)))
         for calls, backend in runs:
-            definition = replace(data.draw(definitions(family, time)), make=MAKES[make])
+            definition = data.draw(definitions(make, family, time))
             plain.begin(definition)
             ours.begin(definition, backend)
             assert ours.activate([]) == plain.activate([])
             for items, seconds in calls:
-                assert ours.activate(items) == plain.activate(items)
+                assert ours.activate(fed(make, items)) == plain.activate(fed(make, items))
                 clock.advance(seconds * SECOND)
             assert ours.activate([]) == plain.activate([])
         # Over all keys they come in runs of what fits into memory.
@@ -82,21 +126,24 @@ def test_each_call_gives_what_bytewax_gives(data: st.DataObject, family: Any, ti
 
 @given(
     data=st.data(),
+    make=MAKE,
     family=st.sampled_from([ALIGNED, SESSIONS]),
     time=st.sampled_from(["own", "system never asked"]),
     calls=st.lists(st.tuples(ITEMS, st.integers(-30, 20)), min_size=1, max_size=10),
     backend=BACKEND,
 )
-def test_a_time_that_goes_back(data: st.DataObject, family: Any, time: str, calls: list[Any], backend: str) -> None:
+def test_a_time_that_goes_back(
+    data: st.DataObject, make: str, family: Any, time: str, calls: list[Any], backend: str
+) -> None:
     """Holds each watermark until it is as late again, as a look at a key would, which Bytewax may take at any time."""
     clock = TimeTestingGetter(at(300))
-    definition = data.draw(definitions(family, time))
+    definition = data.draw(definitions(make, family, time))
     with TemporaryDirectory() as folder:
         plain, ours = Plain(clock), Ours(clock, Path(folder))
         plain.begin(definition)
         ours.begin(definition, backend)
         for items, seconds in calls:
-            assert ours.activate(items) == plain.activate(items)
+            assert ours.activate(fed(make, items)) == plain.activate(fed(make, items))
             clock.advance(seconds * SECOND)
         assert by_key(ours.end()) == by_key(plain.end())
         ours.store.close()
@@ -104,20 +151,21 @@ def test_a_time_that_goes_back(data: st.DataObject, family: Any, time: str, call
 
 @given(
     data=st.data(),
+    make=MAKE,
     family=st.sampled_from([ALIGNED, SESSIONS]),
     runs=st.lists(st.tuples(CALLS, BACKEND), min_size=2, max_size=3),
 )
-def test_rows_of_the_logics_are_read(data: st.DataObject, family: Any, runs: list[Any]) -> None:
+def test_rows_of_the_logics_are_read(data: st.DataObject, make: str, family: Any, runs: list[Any]) -> None:
     """A key goes on from where Bytewax's logic left it."""
     clock = TimeTestingGetter(at(20))
-    definition = data.draw(definitions(family, "own"))
+    definition = data.draw(definitions(make, family, "own"))
     with TemporaryDirectory() as folder:
         plain, ours = Plain(clock), Ours(clock, Path(folder))
         for number, (calls, backend) in enumerate(runs):
             plain.begin(definition)
             ours.begin(definition, backend, by_logic=number == 0)
             for items, seconds in calls:
-                assert ours.activate(items) == plain.activate(items)
+                assert ours.activate(fed(make, items)) == plain.activate(fed(make, items))
                 clock.advance(seconds * SECOND)
         assert by_key(ours.end()) == by_key(plain.end())
         ours.store.close()
