@@ -46,6 +46,7 @@ class PlainProcessor(Processor):
         column = self._column
         if column.is_volatile:
             self._take(items, out)
+            column.settle()
         else:
             keys = [key for key, _ in items]
             column.fetch(keys)

@@ -15,6 +15,7 @@ from itertools import islice
 from typing import Generic, Protocol, TypeVar
 
 from bytewax_state.keygroups import groups_of
+from bytewax_state.store.collector import Shelter
 from bytewax_state.store.rowkeys import parse_value_key, value_keys, value_range
 from bytewax_state.store.rows import Rows
 
@@ -129,6 +130,9 @@ class Column(ABC, Generic[T]):
 
         """
 
+    def close(self) -> None:
+        """Let go of what is not the column's own. May be called more than once."""
+
     def add(self, key: str, item: T) -> None:
         """Give a value to a key that has none.
 
@@ -235,7 +239,12 @@ class Column(ABC, Generic[T]):
 class HeapColumn(Column[T]):
     """Every value stays in memory, and none is serialised on access."""
 
-    __slots__ = ()
+    __slots__ = ("_shelter",)
+
+    def __init__(self, rows: Rows | None, state: int, key_groups: int, cells: Cells[T]) -> None:
+        """Init; see `Column`."""
+        super().__init__(rows, state, key_groups, cells)
+        self._shelter = Shelter(self.live)
 
     def restore(self, groups: Mapping[int, int | None]) -> None:
         """Load every row."""
@@ -252,7 +261,12 @@ class HeapColumn(Column[T]):
         return self.live
 
     def settle(self) -> None:
-        """Do nothing: the heap keeps what it has."""
+        """See `Column.settle`; the heap keeps what it has."""
+        self._shelter.settle()
+
+    def close(self) -> None:
+        """See `Column.close`."""
+        self._shelter.close()
 
     def walk(self, matters: Callable[[T], bool]) -> Iterator[list[str]]:
         """See `Column.walk`."""

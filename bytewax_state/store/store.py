@@ -170,6 +170,8 @@ class Store:
 
     def close(self) -> None:
         """Let go of the table; what was not frozen is lost. May be called more than once."""
+        for column in self._columns:
+            column.close()
         if self._rows is not None:
             self._rows.table.close()
 
