@@ -85,17 +85,16 @@ class Case:
 _SIZES = (BATCH_SIZE, 100, 10, 1)
 """Of batches, in the order of all tuples below."""
 
-_MAPPED = (400_000, 200_000, 100_000, 30_000)
+_MAPPED = (200_000, 100_000, 50_000, 20_000)
 """Items of a turn by the size of a batch, as many as take some tenths of a second; so are the others."""
-_LIVE = (100_000, 50_000, 20_000, 5_000)
-_MANY_LIVE = (60_000, 30_000, 10_000, 2_000)
-_FINAL = (200_000, 200_000, 100_000, 30_000)
+_LIVE = (50_000, 25_000, 10_000, 3_000)
+_FINAL = (200_000, 100_000, 50_000, 20_000)
 _HOT = (200_000, 100_000, 50_000, 20_000)
 # With each batch, Bytewax looks through all keys that have windows of the past.
-_HISTORIC = (8_000, 800, 80, 8)
+_HISTORIC = (5_000, 500, 50, 5)
 _MANY_HISTORIC = (1_000, 100, 10, 1)
 
-_CROSSED = {1: 20_000, 2: 30_000, 5: 50_000, 10: 50_000, 20: 100_000, 50: 100_000, 100: 100_000, 1_000: 200_000}
+_CROSSED = {1: 10_000, 3: 20_000, 10: 30_000, 30: 50_000, 100: 100_000, 1_000: 100_000}
 """Sizes of batches, and items of a turn, to find where ours begins to cost less."""
 
 
@@ -112,10 +111,6 @@ def _mapping(operator: str, keys: int, heap: Sequence[float], rocksdb: Sequence[
     case = Case(operator, operator, "heap", keys)
     yield from _sizes(case, heap, _MAPPED)
     yield from _sizes(replace(case, backend="rocksdb"), rocksdb, _MAPPED)
-
-
-def _logics(operator: str, keys: int, ratios: Sequence[float]) -> Iterator[Case]:
-    return _mapping(operator, keys, ratios, [round(0.85 * ratio, 2) for ratio in ratios])
 
 
 def _heap(operator: str, keys: int, at_least: float, items: Sequence[int], to_end: bool = False) -> Iterator[Case]:
@@ -141,7 +136,7 @@ CASES: tuple[Case, ...] = (
     *_heap("fold_window", 10_000, 20, _HISTORIC),
     *_heap("fold_window", 100_000, 40, _MANY_HISTORIC),
     *_heap("fold_window_now", 1_000, 1.5, _LIVE),
-    *_heap("fold_window_now", 100_000, 6, _MANY_LIVE),
+    *_heap("fold_window_now", 100_000, 6, _LIVE),
     *_windows("sliding_window", 8, 2),
     *_windows("session_window", 8, 2),
     *_windows("collect_window", 8, 2),
@@ -150,9 +145,9 @@ CASES: tuple[Case, ...] = (
     *_heap("join", 10_000, 2.5, _FINAL),
     *_heap("count_final", 10_000, 2.5, _FINAL, to_end=True),
     *_heap("collect", 10_000, 1.5, _FINAL),
-    *_logics("stateful", 100_000, (2.2, 1.7, 1.1, 0.6)),
-    *_logics("stateful", 1_000, (1.2, 1.0, 0.8, 0.5)),
-    *_logics("notify", 1_000, (1.0, 0.9, 0.7, 0.45)),
+    *_sizes(Case("stateful", "stateful", "heap", 100_000), (2.2, 1.7, 1.1, 0.6), _MAPPED),
+    *_sizes(Case("stateful", "stateful", "heap", 1_000), (1.2, 1.0, 0.8, 0.5), _MAPPED),
+    *_sizes(Case("notify", "notify", "heap", 1_000), (1.0, 0.9, 0.7, 0.45), _MAPPED),
     Case("stateful_batch", "stateful_batch", "heap", 100_000, 1.8),
     Case("stateful_batch", "stateful_batch", "rocksdb", 100_000, 1.2),
     *_crossover(),

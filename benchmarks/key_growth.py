@@ -1,7 +1,7 @@
 """What an item costs more as keys grow many, beside a plain dict behind `flat_map_batch`.
 
 Owns the comparison: CPU time of an item in `stateful_map` on the heap, with few keys and with many. Whatever looks
-something up by its key pays for the caches of the processor, a dict too. Called by the command line.
+something up by its key pays for the caches of the processor, a dict too. Called by `suites`.
 """
 
 from collections.abc import Iterator

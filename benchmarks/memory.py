@@ -1,10 +1,12 @@
 """How much memory state takes: most that the process ever had, beyond that of a flow without items.
 
 Owns the states that are measured and what is asked for. There are no snapshots. Memory hardly differs from run to run,
-so each runs once. It does not own a run (`large_run`). Called by the command line.
+so each runs once, and both sides at the same time. It does not own a run (`large_run`). Called by `suites`.
 """
 
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from tempfile import TemporaryDirectory
 
 from benchmarks.cases import Backend
@@ -29,9 +31,11 @@ def figures(turns: int, report: Report, keys: int = KEYS) -> Iterator[Figure]:
     :returns: Figures.
 
     """
-    empty = _peak("theirs", "heap", keys, 0, 0, report)
+    empty = _peak("heap", keys, 0, 0, report, "theirs")
     for backend, value_bytes, at_most in AT_MOST:
-        theirs, ours = (_peak(side, backend, keys, value_bytes, keys, report) - empty for side in SIDES)
+        with ThreadPoolExecutor() as pool:
+            peaks = pool.map(partial(_peak, backend, keys, value_bytes, keys, report), SIDES)
+        theirs, ours = (peak - empty for peak in peaks)
         yield Figure(
             case=f"memory:{backend}:{keys}:{value_bytes}",
             against="plain Bytewax",
@@ -45,7 +49,7 @@ def figures(turns: int, report: Report, keys: int = KEYS) -> Iterator[Figure]:
         )
 
 
-def _peak(side: Side, backend: Backend, keys: int, value_bytes: int, items: int, report: Report) -> int:
+def _peak(backend: Backend, keys: int, value_bytes: int, items: int, report: Report, side: Side) -> int:
     with TemporaryDirectory(prefix="memory-") as folder:
         what = Run(side, keys, items, 0, folder, backend=backend, value_bytes=value_bytes, recovery=False)
         peak = run_large(what).peak_bytes

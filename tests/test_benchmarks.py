@@ -71,7 +71,7 @@ def test_each_case_has_a_name_of_its_own() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "count"), [("notify", 8), ("notify:heap", 4), ("notify:heap:1000:10", 1), ("stateful_map", 16)]
+    ("name", "count"), [("stateful", 8), ("stateful:heap:1000", 4), ("stateful:heap:1000:10", 1), ("stateful_map", 16)]
 )
 def test_a_name_may_be_cut_off(name: str, count: int) -> None:
     """At a colon, and then it names all that go on from there."""
