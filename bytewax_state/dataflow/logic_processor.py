@@ -13,7 +13,7 @@ from bytewax.errors import BytewaxRuntimeError
 from bytewax_state.dataflow.logics import Logic, Logics, error_in, overrides_on_eof, plain_time
 from bytewax_state.keyed.processor import Item
 from bytewax_state.keyed.states import States
-from bytewax_state.keyed.timed import TimedProcessor, values_by_key
+from bytewax_state.keyed.timed import TimedProcessor
 
 
 class LogicProcessor(TimedProcessor[Logic]):
@@ -40,19 +40,9 @@ class LogicProcessor(TimedProcessor[Logic]):
         super().restore()
         self.is_timed = self.is_timed or self.states.has_timers
 
-    def on_items(self, items: list[Item]) -> list[Item]:
-        """See `Processor.on_items`."""
-        out: list[Item] = []
-        by_key = values_by_key(items)
-        live = self._column.fetch(by_key)
-        self._notify_asked(out)
-        self._on_batches(by_key, live, out)
-        if not self._column.is_volatile:
-            self._column.change(by_key)
-            self.states.settle()
-        return out
-
-    def _on_batches(self, by_key: dict[str, list[Any]], live: dict[str, Logic], out: list[Item]) -> None:
+    def _on_values(self, by_key: dict[str, list[Any]], out: list[Item]) -> None:
+        """See `TimedProcessor._on_values`."""
+        live = self._column.live
         logics, set_timer, now = self._logics, self._timers.set, self._now
         has_timers = logics.has_timers
         key, method = "", "on_batch"

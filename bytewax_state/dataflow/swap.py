@@ -6,18 +6,19 @@ else is run by its logics. Called by `attach`.
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from datetime import datetime
+from datetime import datetime, timedelta
 from typing import Any, Protocol
 
 import bytewax.operators as op
 from bytewax.dataflow import f_repr
-from bytewax.operators import _JoinState
+from bytewax.operators import _CollectState, _JoinState
 
 from bytewax_state.codecs import codec
 from bytewax_state.dataflow import windowing
 from bytewax_state.dataflow.builders import may_notify
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.logics import Logics, error_in
+from bytewax_state.keyed.collecting import CollectedValues, CollectProcessor
 from bytewax_state.keyed.folding import FoldProcessor
 from bytewax_state.keyed.joining import JoinProcessor
 from bytewax_state.keyed.mapping import MapProcessor
@@ -113,12 +114,14 @@ def _by_values(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Runn
     """Run a step on plain values, if it is one of an operator of Bytewax's of which that is known."""
     if len(outer) < 2 or type(outer[-1]) is not class_of("stateful"):
         return None
+    error_for = lambda key: error_in(step_id, key, "on_batch")  # noqa: E731
+    if type(outer[-2]) is class_of("collect"):
+        return _by_collecting(step_id, outer[-2], settings, error_for)
     processor = _PROCESSORS.get(type(outer[-2]))
     if processor is None:
         return None
 
     def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
-        error_for = lambda key: error_in(step_id, key, "on_batch")  # noqa: E731
         return processor(store, StepCodec(step_id, codec(settings.codec)), error_for, outer)
 
     return Runner(logic_state(settings.codec), False, make)
@@ -134,6 +137,21 @@ def _by_windows(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Run
         return windowing.processor_of(outer, store, settings.key_groups, rows, mark, now)
 
     return Runner(window_state(windowing.kind_of(outer), settings.codec), True, make)
+
+
+def _by_collecting(
+    step_id: str, collect: Any, settings: Settings, error_for: Callable[[str], Exception]
+) -> Runner | None:
+    if (type(collect.timeout), type(collect.max_size)) != (timedelta, int):
+        # A time to which another kind of interval is added may become one of another kind.
+        return None
+
+    def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
+        values = CollectedValues(StepCodec(step_id, codec(settings.codec)), _CollectState)
+        states = States(store, settings.key_groups, values, mark, now)
+        return CollectProcessor(states, error_for, collect.timeout, collect.max_size, now)
+
+    return Runner(logic_state(settings.codec), True, make)
 
 
 def _map_processor(

@@ -80,7 +80,8 @@ class States(Generic[T]):
         self._pace = Pace(mark)
         self._visits: dict[int, Visit] = {}  # key group to the visit to its restored objects, until it is through
         self.asked: list[str] = []
-        """Live keys whose objects a fetch has asked for the first time, until `pop_asked`."""
+        """Live keys whose objects a fetch has asked for the first time, with another answer than before, until
+        `pop_asked`."""
         self.hold = Hold(store.groups)
         self.column = store.column(self)
         self.timers = store.timers(self.hold)
@@ -151,7 +152,7 @@ class States(Generic[T]):
             self.timers.set(key, due, self._now)
         if due != stored:
             self.column.change([key])
-        self.asked.append(key)
+            self.asked.append(key)
 
     # -- what is due
 
@@ -201,7 +202,8 @@ class States(Generic[T]):
         return [key for key in keys if key in live and (key not in unasked or self._wants(key, now))]
 
     def pop_asked(self, now: datetime) -> list[str]:
-        """Name the live keys that are due, of those whose objects a fetch has asked for the first time.
+        """Name the live keys that are due, of those whose objects a fetch has asked for the first time, and which
+        answered something else than their rows do.
 
         :returns: Keys, in their order.
 

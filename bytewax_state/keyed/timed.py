@@ -50,6 +50,18 @@ class TimedProcessor(Processor, Generic[T]):
         """See `Processor.next`."""
         return self.states.next(group, awake, woken_at)
 
+    def on_items(self, items: list[Item]) -> list[Item]:
+        """See `Processor.on_items`."""
+        out: list[Item] = []
+        by_key = values_by_key(items)
+        self._column.fetch(by_key)
+        self._notify_asked(out)
+        self._on_values(by_key, out)
+        if not self._column.is_volatile:
+            self._column.change(by_key)
+            self.states.settle()
+        return out
+
     def on_due(self, groups: Collection[int]) -> list[Item]:
         """See `Processor.on_due`."""
         out: list[Item] = []
@@ -91,6 +103,16 @@ class TimedProcessor(Processor, Generic[T]):
     def _remove(self, key: str) -> None:
         self._column.remove(key)
         self._timers.drop(key)
+
+    @abstractmethod
+    def _on_values(self, by_key: dict[str, list[Any]], out: list[Item]) -> None:
+        """Take items in.
+
+        :arg by_key: Fetched keys, in any order, each with its values in order.
+
+        :arg out: Gets what is emitted.
+
+        """
 
     @abstractmethod
     def _notify(self, key: str, item: T, now: datetime, out: list[Item]) -> None:

@@ -15,7 +15,7 @@ from bytewax_state.keyed.accumulators import Accumulators
 from bytewax_state.keyed.clocks import Clock
 from bytewax_state.keyed.processor import Item
 from bytewax_state.keyed.states import States
-from bytewax_state.keyed.timed import TimedProcessor, values_by_key
+from bytewax_state.keyed.timed import TimedProcessor
 from bytewax_state.keyed.windowed import END, NEVER, Entry, Window, Windowed, first_of, microseconds
 from bytewax_state.keyed.windowers import Windower
 from bytewax_state.store.timers import from_microseconds
@@ -76,20 +76,18 @@ class WindowProcessor(TimedProcessor[Windowed]):
 
     def on_items(self, items: list[Item]) -> list[Item]:
         """See `Processor.on_items`."""
-        out: list[Item] = []
-        by_key = values_by_key(items)
-        live = self._column.fetch(by_key)
         self._clock.begin()
-        self._notify_asked(out)
+        return super().on_items(items)
+
+    def _on_values(self, by_key: dict[str, list[Any]], out: list[Item]) -> None:
+        """See `TimedProcessor._on_values`."""
+        live = self._column.live
         key = ""
         try:
             for key in sorted(by_key):
                 self._take(key, live.get(key), by_key[key], out)
         except Exception as ex:
             raise self._error_for(key, "on_batch") from ex
-        self._column.change(by_key)
-        self.states.settle()
-        return out
 
     def _take(self, key: str, state: Windowed | None, values: Sequence[Any], out: list[Item]) -> None:
         if state is None:

@@ -15,6 +15,7 @@ from bytewax_state.dataflow.attach import _stateful, stateful_steps
 from bytewax_state.dataflow.execution import utc_now
 from bytewax_state.dataflow.logic_processor import LogicProcessor
 from bytewax_state.dataflow.swap import _calls, choose
+from bytewax_state.keyed.collecting import CollectProcessor
 from bytewax_state.keyed.folding import FoldProcessor
 from bytewax_state.keyed.joining import JoinProcessor
 from bytewax_state.keyed.mapping import MapProcessor
@@ -35,6 +36,7 @@ WINDOWED = {name for name in OPERATORS if name.endswith("window")}
 SWAPPED: dict[str, type[Processor]] = {
     **dict.fromkeys(["stateful_map", "stateful_flat_map"], MapProcessor),
     **dict.fromkeys(["count_final", "fold_final", "max_final", "min_final", "reduce_final"], FoldProcessor),
+    "collect": CollectProcessor,
     "join": JoinProcessor,
     **dict.fromkeys(WINDOWED, WindowProcessor),
 }

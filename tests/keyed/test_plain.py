@@ -1,6 +1,7 @@
 """Operators on plain values: what Bytewax's own logics do, rows included."""
 
 from collections.abc import Callable
+from datetime import timedelta
 from functools import partial
 from pathlib import Path
 from tempfile import TemporaryDirectory
@@ -8,28 +9,18 @@ from typing import Any, get_args
 
 import bytewax.operators as op
 import pytest
-from bytewax.dataflow import Dataflow, Stream
-from bytewax.testing import TestingSink, TestingSource
+from bytewax.dataflow import Stream
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from bytewax_state import Settings
-from bytewax_state.dataflow.attach import _stateful
-from bytewax_state.dataflow.execution import utc_now
-from bytewax_state.dataflow.swap import by_logics, choose
-from bytewax_state.keyed.processor import Processor
-from bytewax_state.store.store import Backend, Store, heap, rocksdb
-from bytewax_state.store.table import Memory, Table
 from tests.dataflow.runs import Run, Step, causes, results
+from tests.keyed.running import BACKENDS, FREEZING, Running
 
-GROUPS = 4
 SIDES = 3
 KEYS = st.sampled_from(["a", "b", "ö", "", "c" * 40])
 BATCHES = st.lists(st.lists(st.tuples(KEYS, st.integers(-5, 5)), min_size=1, max_size=8), max_size=8)
-BACKENDS: dict[str, Backend | None] = {"none": None, "heap": heap}
-BACKENDS |= {f"rocksdb-{size}": rocksdb(size, lambda count: None, lambda count: None) for size in (0, 2, 100)}
-
-FREEZING = st.tuples(*[st.sampled_from(sorted({*BACKENDS} - {"none"}))] * 2)
+FREEZING_PAIRS = st.tuples(*[st.sampled_from(FREEZING)] * 2)
 
 
 def add_or_forget(total: int | None, value: int) -> tuple[int | None, int]:
@@ -90,35 +81,16 @@ JOINS: dict[str, Step] = {
     for insert in get_args(op.JoinInsertMode)
     for emit in get_args(op.JoinEmitMode)
 }
-OPERATORS = MAPPING | FINAL
+COLLECTING: dict[str, Step] = {
+    f"collect_{size}": lambda up, size=size: op.collect("s", up, timedelta(days=1), size) for size in (0, 2, 4)
+}
+OPERATORS = MAPPING | FINAL | COLLECTING
 ALL = OPERATORS | REDUCING | JOINS
-
-
-class Running:
-    """A processor of an operator, with its store."""
-
-    def __init__(self, operator: str, plain: bool, backend: Backend | None, folder: Path, restored: bool) -> None:
-        flow = Dataflow("flow")
-        op.output("out", ALL[operator](op.input("inp", flow, TestingSource([]))), TestingSink([]))
-        ((_, step, outer),) = _stateful(flow.substeps)
-        chosen = Settings(uri=None, key_groups=GROUPS)
-        run = choose(step, outer, chosen) if plain else by_logics(step.step_id, step.builder, chosen)
-        table = None if backend is None else Table.open(folder, Memory.of(8 << 20), create=not restored)
-        groups = dict.fromkeys(range(GROUPS)) if restored else {}
-        self.store = Store(table, backend or heap, GROUPS, range(GROUPS), groups)
-        self.processor: Processor = run.make(self.store, bytes(8), utc_now)
-        self.processor.restore()
-        self._backend = backend
-
-    def end(self) -> list[Any]:
-        """Tell of the end; where keys are spilled, their order is up to which ones are."""
-        out = self.processor.on_end()
-        return out if self._backend in (None, heap, BACKENDS["rocksdb-100"]) else sorted(out, key=lambda item: item[0])
 
 
 @pytest.mark.parametrize("operator", OPERATORS | REDUCING)
 @settings(deadline=None, max_examples=25)
-@given(before=BATCHES, after=BATCHES, backends=FREEZING, ends=st.booleans())
+@given(before=BATCHES, after=BATCHES, backends=FREEZING_PAIRS, ends=st.booleans())
 def test_either_goes_on_from_what_the_other_wrote(
     operator: str, before: list[Any], after: list[Any], backends: tuple[str, str], ends: bool
 ) -> None:
@@ -126,12 +98,27 @@ def test_either_goes_on_from_what_the_other_wrote(
     _go_on((operator, operator), before, after, backends, ends)
 
 
+@settings(deadline=None, max_examples=25)
+@given(
+    operators=st.tuples(*[st.sampled_from(sorted(COLLECTING))] * 2),
+    before=BATCHES,
+    after=BATCHES,
+    backends=FREEZING_PAIRS,
+    ends=st.booleans(),
+)
+def test_what_was_collected_up_to_another_size(
+    operators: tuple[str, str], before: list[Any], after: list[Any], backends: tuple[str, str], ends: bool
+) -> None:
+    """Is emitted with the next value, if it is enough by now."""
+    _go_on(operators, before, after, backends, ends)
+
+
 @settings(deadline=None, max_examples=100)
 @given(
     operators=st.tuples(*[st.sampled_from(sorted(JOINS))] * 2),
     before=BATCHES,
     after=BATCHES,
-    backends=FREEZING,
+    backends=FREEZING_PAIRS,
     ends=st.booleans(),
 )
 def test_a_join_in_any_mode_goes_on_from_any_other(
@@ -149,12 +136,12 @@ def _go_on(
     for plain_before, plain_after in ((False, False), (False, True), (True, False), (True, True)):
         with TemporaryDirectory() as name:
             folder = Path(name)
-            one = Running(operators[0], plain_before, BACKENDS[backends[0]], folder / "live", restored=False)
+            one = Running(ALL[operators[0]], plain_before, BACKENDS[backends[0]], folder / "live", restored=False)
             found = [one.processor.on_items(batch) for batch in before]
             found += [one.end()] if ends else []
             frozen = one.store.freeze(folder / "frozen")
             one.store.close()
-            other = Running(operators[1], plain_after, BACKENDS[backends[1]], folder / "frozen", restored=True)
+            other = Running(ALL[operators[1]], plain_after, BACKENDS[backends[1]], folder / "frozen", restored=True)
             found += [other.processor.on_items(batch) for batch in after]
             found += [other.end(), other.end()]
             other.store.flush()
@@ -173,7 +160,7 @@ def test_results_are_those_of_plain_bytewax(operator: str, backend: str, batches
     """For each key, whatever the state does in between."""
     expected = results(OPERATORS[operator], batches)
     with TemporaryDirectory() as name:
-        running = Running(operator, True, BACKENDS[backend], Path(name) / "live", restored=False)
+        running = Running(OPERATORS[operator], True, BACKENDS[backend], Path(name) / "live", restored=False)
         found: dict[str, list[Any]] = {}
         for emitted in (*map(running.processor.on_items, batches), running.processor.on_end()):
             for key, value in emitted:
