@@ -23,6 +23,8 @@ SEED ?= 1
 PYTEST := $(BIN)/python -m pytest -n auto --dist loadgroup
 
 FLOORS := $(VENV)/floors
+# Another store to measure beside, which needs much that nothing else here does.
+QUIX := $(VENV)/quix/.installed.stamp
 
 # Without the bytecode of the one before, each of the hundreds of processes that tests start would compile all modules.
 unexport PYTHONDONTWRITEBYTECODE
@@ -64,8 +66,13 @@ floors: $(STAMP)  ## Run the command line and the demo on the lowest versions th
 soak: $(STAMP)  ## Kill, starve and confuse a flow, again and again, and compare what it leaves
 	$(BIN)/python integration_tests/soak.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
-bench: $(STAMP)  ## Measure all, and write it into the documentation; some: make bench CASES="resume fold_window:heap"
+bench: $(STAMP) $(QUIX)  ## Measure all, and write it into the documentation; some: make bench CASES="resume fold_window:heap"
 	$(BIN)/python -m benchmarks $(ARGS) $(CASES) | $(BIN)/python -m benchmarks.page --add
+
+$(QUIX): $(STAMP)
+	$(BIN)/python -m venv $(VENV)/quix
+	$(VENV)/quix/bin/python -m pip install --quiet --disable-pip-version-check 'quixstreams>=3.28,<4'
+	@touch $@
 
 clean:  ## Remove what the other targets made
 	rm -rf $(VENV) .mypy_cache .ruff_cache .pytest_cache .import_linter_cache .hypothesis

@@ -29,18 +29,20 @@ class RunFailedError(Exception):
 class Apart:
     """A module that runs as a program and writes lines of JSON."""
 
-    def __init__(self, module: str, *args: str) -> None:
+    def __init__(self, module: str, *args: str, python: Path | str = sys.executable) -> None:
         """Init.
 
         :arg module: Name.
 
         :arg args: Its arguments.
 
+        :arg python: Which Python runs it.
+
         """
         self._name = " ".join((module, *args))
         self._errors = TemporaryFile("w+")  # noqa: SIM115
         self._process = subprocess.Popen(
-            [sys.executable, "-m", module, *args],
+            [str(python), "-m", module, *args],
             cwd=_ROOT,
             # A setting of the user's own runs must not decide what is measured.
             env={name: value for name, value in os.environ.items() if not name.startswith("BYTEWAX_")},

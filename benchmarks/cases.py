@@ -87,12 +87,11 @@ _SIZES = (BATCH_SIZE, 100, 10, 1)
 
 _MAPPED = (200_000, 100_000, 50_000, 20_000)
 """Items of a turn by the size of a batch, as many as take some tenths of a second; so are the others."""
-_LIVE = (50_000, 25_000, 10_000, 3_000)
+_LIVE = (30_000, 10_000, 4_000, 1_000)
 _FINAL = (200_000, 100_000, 50_000, 20_000)
 _HOT = (200_000, 100_000, 50_000, 20_000)
 # With each batch, Bytewax looks through all keys that have windows of the past.
-_HISTORIC = (5_000, 500, 50, 5)
-_MANY_HISTORIC = (1_000, 100, 10, 1)
+_HISTORIC = (3_000, 300, 30, 3)
 
 _CROSSED = {1: 10_000, 3: 20_000, 10: 30_000, 30: 50_000, 100: 100_000, 1_000: 100_000}
 """Sizes of batches, and items of a turn, to find where ours begins to cost less."""
@@ -134,7 +133,7 @@ CASES: tuple[Case, ...] = (
     *_sizes(Case("hot_keys", "stateful_map", "rocksdb", 2_000_000, hot=0.9, cached=0.02), _ratios(2.5), _HOT),
     Case("many_keys", "stateful_map", "rocksdb", 5_000_000, 0.7, their_operator="rocksdict", cached=0.02),
     *_heap("fold_window", 10_000, 20, _HISTORIC),
-    *_heap("fold_window", 100_000, 40, _MANY_HISTORIC),
+    Case("fold_window", "fold_window", "heap", 100_000, 40, items=2_000),
     *_heap("fold_window_now", 1_000, 1.5, _LIVE),
     *_heap("fold_window_now", 100_000, 6, _LIVE),
     *_windows("sliding_window", 8, 2),

@@ -1,6 +1,6 @@
 """How long the longest batch takes beyond a usual one: the collector of Python looks through all that is alive.
 
-Owns which flows are measured and what is asked for: one on the heap that meets many new keys, and then all of them
+Owns which flows are measured and what is asked for: one on the heap that meets many new keys, and then half of them
 again; one that meets them again after it was resumed; and plain Bytewax, which meets new ones, once. It does not own a
 run (`large_run`). Called by `suites`.
 """
@@ -34,7 +34,7 @@ def figures(turns: int, report: Report, keys: int = KEYS) -> Iterator[Figure]:
     with TemporaryDirectory(prefix="pauses-") as folder:
         yield _figure(f"pauses:plain:{keys}", [_pause("theirs", keys, keys, folder, report)], None)
     with TemporaryDirectory(prefix="pauses-") as folder:
-        pauses = [_pause("ours", keys, 2 * keys, folder, report) for _ in range(turns)]
+        pauses = [_pause("ours", keys, keys + keys // 2, folder, report) for _ in range(turns)]
         yield _figure(f"pauses:heap:{keys}", pauses, AT_MOST)
     with TemporaryDirectory(prefix="pauses-") as folder:
         _pause("ours", keys, keys, folder, report, recovery=True)

@@ -6,7 +6,7 @@ Owns the list and its order. Called by the command line.
 from collections.abc import Iterator, Sequence
 from typing import Protocol
 
-from benchmarks import key_growth, memory, pauses, resume, state_size
+from benchmarks import key_growth, memory, pauses, quix, resume, state_size
 from benchmarks.cases import CASES, Case
 from benchmarks.figures import Figure, Report
 from benchmarks.pairs import measure
@@ -34,6 +34,7 @@ SUITES: dict[str, Suite] = {
     "memory": memory.figures,
     "pauses": pauses.figures,
     "state_size": state_size.figures,
+    "quix": quix.figures,
 }
 
 

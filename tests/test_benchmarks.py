@@ -10,7 +10,7 @@ import pytest
 from bytewax.testing import TestingSink, run_main
 
 from benchmarks import __main__ as command
-from benchmarks import codecs, key_growth, large_state, memory, pauses, resume, state_size
+from benchmarks import codecs, key_growth, large_state, memory, pauses, quix, resume, state_size
 from benchmarks.apart import RunFailedError
 from benchmarks.cases import CASES, Backend, Case
 from benchmarks.figures import Figure
@@ -143,12 +143,15 @@ SMALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "memory": lambda: memory.figures(1, print, keys=20_000),
     "pauses": lambda: pauses.figures(2, print, keys=20_000),
     "state_size": lambda: state_size.figures(1, print, sizes=(100, 1_000)),
+    "quix": lambda: quix.figures(1, print, keys=100, items=600),
 }
 
 
 @pytest.mark.parametrize("name", SUITES)
 def test_a_suite_gives_figures(name: str) -> None:
     """Each with a name of its own; every key has the state that the runs before left."""
+    if name == "quix" and not quix.PYTHON.exists():
+        pytest.skip("Quix Streams is not installed")
     figures = list(SMALL[name]())
     assert figures
     assert len({figure.case for figure in figures}) == len(figures)
