@@ -1,6 +1,7 @@
 """`python -m benchmarks [CASE…] [--turns N] [--json]`: measures, one line of JSON for each figure on standard output.
 
-Owns the command line. Exit code 1 if a figure is not what its case asks for, 2 for a wrong argument.
+Owns the command line. Exit code 1 if a figure is not what its case asks for, or is not measured; 2 for a
+wrong argument.
 """
 
 import argparse
@@ -8,6 +9,7 @@ import json
 import sys
 from dataclasses import asdict
 
+from benchmarks.apart import RunFailedError
 from benchmarks.suites import known, run, unknown
 
 TURNS = 5
@@ -29,11 +31,15 @@ def main(argv: list[str]) -> int:
         parser.error(f"--turns is {args.turns}; expected 1 or more")
     report = (lambda text: None) if args.json else _report
     all_hold = True
-    for figure in run(args.cases, args.turns, report):
-        print(json.dumps(asdict(figure)), flush=True)
-        if not figure.holds:
-            all_hold = False
-            _report(f"{figure.case}: {figure.value} {figure.unit}; expected {figure.asked}")
+    try:
+        for figure in run(args.cases, args.turns, report):
+            print(json.dumps(asdict(figure)), flush=True)
+            if not figure.holds:
+                all_hold = False
+                _report(f"{figure.case}: {figure.value} {figure.unit}; expected {figure.asked}")
+    except RunFailedError as error:
+        _report(f"not measured: {error}")
+        return 1
     return 0 if all_hold else 1
 
 

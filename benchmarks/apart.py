@@ -18,7 +18,7 @@ from typing import Any
 from typing_extensions import Self
 
 _ROOT = Path(__file__).parent.parent
-_PATIENCE = 600
+_PATIENCE = 1_800
 """Seconds until a process counts as stuck: one of a cluster waits forever for another one that failed."""
 
 

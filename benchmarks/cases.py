@@ -143,7 +143,7 @@ CASES: tuple[Case, ...] = (
     *_heap("window", 10_000, 2, _HISTORIC),
     *_heap("join", 10_000, 2.5, _FINAL),
     *_heap("count_final", 10_000, 2.5, _FINAL, to_end=True),
-    *_heap("collect", 10_000, 1.5, _FINAL),
+    *_heap("collect", 10_000, 1.5, (100_000, 50_000, 20_000, 4_000)),
     *_sizes(Case("stateful", "stateful", "heap", 100_000), (2.2, 1.7, 1.1, 0.6), _MAPPED),
     *_sizes(Case("stateful", "stateful", "heap", 1_000), (1.2, 1.0, 0.8, 0.5), _MAPPED),
     *_sizes(Case("notify", "notify", "heap", 1_000), (1.0, 0.9, 0.7, 0.45), _MAPPED),

@@ -14,7 +14,7 @@ from collections.abc import Callable, Iterable, Mapping
 from benchmarks import advice, plots, tables
 from benchmarks.figures import Figure
 from benchmarks.results import ROOT, Results, machine, today
-from benchmarks.suites import known
+from benchmarks.suites import place
 
 PAGES = tuple(ROOT / name for name in ("README.md", "docs/benchmarks.md", "docs/choosing.md"))
 BLOCKS: Mapping[str, Callable[[Results], str]] = {
@@ -77,7 +77,7 @@ def add(lines: Iterable[str]) -> Results:
     results, here, run = Results.load(), machine(), today()
     for line in lines:
         print(line, end="", flush=True)
-        results = results.merged(Figure(**json.loads(line)), here, run).ordered(known())
+        results = results.merged(Figure(**json.loads(line)), here, run).ordered(place)
         results.save()
     return results
 

@@ -9,7 +9,6 @@ import json
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import asdict
-from itertools import groupby
 from statistics import median
 
 from benchmarks.apart import Apart, RunFailedError, free_addresses
@@ -23,9 +22,9 @@ MAY_DIFFER = 0.001
 
 
 def measure(cases: Sequence[Case], turns: int, report: Report = lambda text: None) -> Iterator[Figure]:
-    """Measure cases.
+    """Measure the cases of a pair.
 
-    :arg cases: Cases; those next to each other that are of one pair share its processes.
+    :arg cases: Cases, which differ in their turns only.
 
     :arg turns: How often each side runs.
 
@@ -36,11 +35,6 @@ def measure(cases: Sequence[Case], turns: int, report: Report = lambda text: Non
     :raises RunFailedError: If a turn fails, or the sides emit different numbers of items.
 
     """
-    for _, group in groupby(cases, lambda case: case.pair):
-        yield from _measure_pair(list(group), turns, report)
-
-
-def _measure_pair(cases: list[Case], turns: int, report: Report) -> list[Figure]:
     costs: dict[tuple[str, Side], list[float]] = {}
     with ExitStack() as stack:
         stay = {} if cases[0].to_end else {side: stack.enter_context(running(side, cases[0])) for side in SIDES}
@@ -55,12 +49,13 @@ def _measure_pair(cases: list[Case], turns: int, report: Report) -> list[Figure]
                 emitted.append(took.emitted)
                 report(f"{case.full_name} {side}: {cost:.3f} s")
             _check_same(case, emitted)
-    return [_figure(case, turns, *(median(costs[case.full_name, side]) for side in SIDES)) for case in cases]
+    for case in cases:
+        yield _figure(case, turns, *(median(costs[case.full_name, side]) for side in SIDES))
 
 
-def _schedule(cases: list[Case], turns: int) -> Iterator[tuple[Case, Section]]:
+def _schedule(cases: Sequence[Case], turns: int) -> Iterator[tuple[Case, Section]]:
     """Say what is run after what, and which part of the input it gets."""
-    for number, case in enumerate(cases * turns):
+    for number, case in enumerate([*cases] * turns):
         yield case, Section(number, case.items, case.batch_size)
 
 

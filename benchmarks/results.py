@@ -8,7 +8,7 @@ import json
 import os
 import platform
 import subprocess
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import asdict, dataclass, replace
 from datetime import datetime, timezone
 from importlib.metadata import version
@@ -70,16 +70,16 @@ class Results:
         figures, runs = {**kept.figures, figure.case: figure}, {**kept.runs, figure.case: run}
         return replace(kept, figures=figures, runs=runs)
 
-    def ordered(self, names: Sequence[str]) -> "Results":
+    def ordered(self, place: Callable[[str], int | None]) -> "Results":
         """Put figures in order, and leave out what is no longer measured.
 
-        :arg names: First parts of the names, in order.
+        :arg place: Says which place a figure has by its name; those of the same one keep their order.
 
         """
-        cases = [case for name in names for case in self.figures if case.split(":")[0] == name]
-        return replace(
-            self, figures={case: self.figures[case] for case in cases}, runs={case: self.runs[case] for case in cases}
-        )
+        places = {case: at for case in self.figures if (at := place(case)) is not None}
+        cases = sorted(places, key=places.__getitem__)
+        runs, figures = {case: self.runs[case] for case in cases}, {case: self.figures[case] for case in cases}
+        return Results(self.machine, runs, figures)
 
     def of(self, name: str) -> list[Figure]:
         """Find all figures of a case or a suite, whatever their store and sizes.

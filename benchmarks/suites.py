@@ -4,10 +4,12 @@ Owns the list and its order. Called by the command line.
 """
 
 from collections.abc import Iterator, Sequence
+from itertools import groupby
 from typing import Protocol
 
 from benchmarks import key_growth, memory, pauses, quix, resume, state_size
-from benchmarks.cases import CASES, Case
+from benchmarks.apart import RunFailedError
+from benchmarks.cases import CASES
 from benchmarks.figures import Figure, Report
 from benchmarks.pairs import measure
 
@@ -49,11 +51,27 @@ def run(wanted: Sequence[str], turns: int, report: Report) -> Iterator[Figure]:
 
     :returns: Figures.
 
+    :raises RunFailedError: If something could not be measured; at the end, when all else is.
+
     """
-    yield from measure(_cases(wanted), turns, report)
+    failed = []
+    for measured in _parts(wanted, turns, report):
+        try:
+            yield from measured
+        except RunFailedError as error:
+            report(str(error))
+            failed.append(str(error).partition("\n")[0])
+    if failed:
+        raise RunFailedError("\n".join(failed))
+
+
+def _parts(wanted: Sequence[str], turns: int, report: Report) -> Iterator[Iterator[Figure]]:
+    cases = [case for case in CASES if not wanted or any(case.is_named(name) for name in wanted)]
+    for _, pair in groupby(cases, lambda case: case.pair):
+        yield measure(list(pair), turns, report)
     for name, suite in SUITES.items():
         if not wanted or name in wanted:
-            yield from suite(turns, report)
+            yield suite(turns, report)
 
 
 def unknown(wanted: Sequence[str]) -> list[str]:
@@ -66,5 +84,9 @@ def known() -> list[str]:
     return [*dict.fromkeys(case.name for case in CASES), *SUITES]
 
 
-def _cases(wanted: Sequence[str]) -> list[Case]:
-    return [case for case in CASES if not wanted or any(case.is_named(name) for name in wanted)]
+def place(figure: str) -> int | None:
+    """Say which place a figure has among all, by its full name; `None`: it is no longer measured."""
+    return _PLACES.get(figure, _PLACES.get(figure.partition(":")[0]))
+
+
+_PLACES = {name: index for index, name in enumerate([*(case.full_name for case in CASES), *SUITES])}

@@ -124,6 +124,19 @@ def test_the_command_prints_json_lines(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert list(json.loads(capsys.readouterr().out)) == LINE
 
 
+def test_what_fails_keeps_nothing_else_from_being_measured(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """It is named at the end, and the exit code tells of it."""
+    failing = replace(tiny(CASES[0]), operator="no_such_operator")
+    monkeypatch.setitem(SUITES, "failing", lambda turns, report: measure([failing], turns, report))
+    monkeypatch.setitem(SUITES, "measured", lambda turns, report: iter([FIGURE]))
+    assert command.main(["failing", "measured", "--turns", "1", "--json"]) == 1
+    out, err = capsys.readouterr()
+    assert list(json.loads(out)) == LINE
+    assert "not measured: benchmarks.turn" in err
+
+
 def test_an_unknown_case_is_a_wrong_argument(capsys: pytest.CaptureFixture[str]) -> None:
     """The message names those that there are."""
     with pytest.raises(SystemExit, match="2"):
