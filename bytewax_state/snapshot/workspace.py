@@ -86,7 +86,7 @@ class Workspace:
         return path
 
     def tidy(self, version: int) -> None:
-        """Remove what a fast restart no longer needs, once a version with an image is published.
+        """Remove what a fast restart no longer needs, once a version with an image is published; nothing once closed.
 
         :arg version: The version. What dead executions of this worker index left goes too, and what those of indices
             left that there are no workers for any more.
@@ -94,6 +94,10 @@ class Workspace:
         :raises StorageError: If the local disk fails.
 
         """
+        if not self._lock.is_held:
+            # Garbage collection may close an execution in the very thread that tidies up. The next run may have begun,
+            # and would lose its live table.
+            return
         with local_disk(self.root):
             for image in self._store.images(self.root)[:-KEPT_IMAGES]:
                 _remove(image)

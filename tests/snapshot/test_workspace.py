@@ -135,6 +135,15 @@ def test_of_the_own_versions_the_last_two_stay(opened: list[Workspace], tmp_path
     assert sorted(path.name[-1] for path in space.frozen(1).parent.iterdir()) == ["4", "5"]
 
 
+def test_a_closed_store_removes_nothing_of_the_next_run(opened: list[Workspace], tmp_path: Path) -> None:
+    """Garbage collection may close it in the thread that is about to."""
+    space = begin(opened, tmp_path, 1)
+    space.close()
+    begin(opened, tmp_path, 2).live.mkdir(parents=True)
+    space.tidy(1)
+    assert opened[-1].live.exists()
+
+
 def test_a_closed_store_leaves_its_frozen_images(tmp_path: Path) -> None:
     """For a fast restart."""
     space = Workspace(tmp_path, store(1, 0), 0, 1)
