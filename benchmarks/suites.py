@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
-from benchmarks import key_growth, memory, pauses, quix, resume, state_size
+from benchmarks import key_growth, memory, pauses, quix, resume, state_size, upload_amplification
 from benchmarks.apart import RunFailedError
 from benchmarks.cases import CASES
 from benchmarks.figures import Figure, Report
@@ -36,6 +36,7 @@ SUITES: dict[str, Suite] = {
     "memory": memory.figures,
     "pauses": pauses.figures,
     "state_size": state_size.figures,
+    "upload_amplification": upload_amplification.figures,
     "quix": quix.figures,
 }
 

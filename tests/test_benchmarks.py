@@ -10,7 +10,7 @@ import pytest
 from bytewax.testing import TestingSink, run_main
 
 from benchmarks import __main__ as command
-from benchmarks import codecs, key_growth, large_state, memory, pauses, quix, resume, state_size
+from benchmarks import codecs, key_growth, large_state, memory, pauses, quix, resume, state_size, upload_amplification
 from benchmarks.apart import RunFailedError
 from benchmarks.cases import CASES, Backend, Case
 from benchmarks.figures import Figure
@@ -20,7 +20,6 @@ from benchmarks.pairs import measure, run_once
 from benchmarks.suites import SUITES
 from benchmarks.turn import settings_of
 from benchmarks.upload_amplification import Job
-from benchmarks.upload_amplification import measure as measure_uploads
 from bytewax_state import attach
 
 LINE = ["case", "against", "value", "unit", "turns", "at_least", "at_most", "theirs", "ours", "side_unit", "more"]
@@ -156,6 +155,7 @@ SMALL: dict[str, Callable[[], Iterator[Figure]]] = {
     "memory": lambda: memory.figures(1, print, keys=20_000),
     "pauses": lambda: pauses.figures(2, print, keys=20_000),
     "state_size": lambda: state_size.figures(1, print, sizes=(100, 1_000)),
+    "upload_amplification": lambda: upload_amplification.figures(1, print, keys=1_000, epochs=3),
     "quix": lambda: quix.figures(1, print, keys=100, items=600),
 }
 
@@ -201,7 +201,7 @@ def test_a_case_survives_the_way_into_its_process() -> None:
 @pytest.mark.parametrize("backend", ["heap", "rocksdb"])
 def test_uploads_are_those_of_the_manifests(backend: Backend, tmp_path: Path) -> None:
     """Each epoch changes as many rows as it says, and uploads little more."""
-    line = measure_uploads(Job(backend, keys=2_000, epochs=5, changed=0.1), tmp_path)
+    line = upload_amplification.measure(Job(backend, keys=2_000, epochs=5, changed=0.1), tmp_path)
     assert line.epochs == 5
     assert 5 * 200 * 200 < line.changed_bytes < 5 * 200 * 300
     assert line.amplification == round(line.uploaded_bytes / line.changed_bytes, 3) < 4
