@@ -67,7 +67,7 @@ soak: $(STAMP)  ## Kill, starve and confuse a flow, again and again, and compare
 	$(BIN)/python integration_tests/soak.py --minutes $(MINUTES) --seed $(SEED) $(ARGS)
 
 bench: $(STAMP) $(QUIX)  ## Measure all, and write it into the documentation; some: make bench CASES="resume fold_window:heap"
-	$(BIN)/python -m benchmarks $(ARGS) $(CASES) | $(BIN)/python -m benchmarks.page --add
+	$(BIN)/python -m benchmarks $(ARGS) $(CASES) | $(BIN)/python -m benchmarks.page $(if $(CASES),--add,--new)
 
 $(QUIX): $(STAMP)
 	$(BIN)/python -m venv $(VENV)/quix

@@ -1,8 +1,9 @@
-"""`python -m benchmarks.page [--add]`: writes what was measured into the pages that tell of it, and draws the plots.
+"""`python -m benchmarks.page [--add|--new]`: writes what was measured into the pages that tell of it, and draws plots.
 
 Owns the pages, and the blocks in them: what stands between `<!-- figures: NAME -->` and `<!-- /figures -->` is made
-from the figures, everything else is written by hand. With `--add` it first takes lines of figures from standard input,
-and keeps each at once: a run that fails later, or is ended, has measured it all the same. Called from the command line.
+from the figures, everything else is written by hand. With `--add` or `--new` it first takes lines of figures from
+standard input, and keeps each at once: a run that is ended has measured them all the same. Called from the command
+line.
 """
 
 import argparse
@@ -66,15 +67,17 @@ def write(results: Results) -> None:
     plots.draw(results)
 
 
-def add(lines: Iterable[str]) -> Results:
+def add(results: Results, lines: Iterable[str]) -> Results:
     """Keep figures as they come.
+
+    :arg results: What was measured before.
 
     :arg lines: Of JSON, each a figure.
 
-    :returns: All that was measured, with them.
+    :returns: All.
 
     """
-    results, here, run = Results.load(), machine(), today()
+    here, run = machine(), today()
     for line in lines:
         print(line, end="", flush=True)
         results = results.merged(Figure(**json.loads(line)), here, run).ordered(place)
@@ -82,7 +85,20 @@ def add(lines: Iterable[str]) -> Results:
     return results
 
 
+def main(argv: list[str]) -> None:
+    """Run the command.
+
+    :arg argv: Arguments, without the program's name.
+
+    """
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Write the figures into the pages.")
+    which = parser.add_mutually_exclusive_group()
+    which.add_argument("--add", action="store_true", help="first take lines of figures from standard input")
+    which.add_argument("--new", action="store_true", help="the same, and forget all figures of before")
+    args = parser.parse_args(argv)
+    before = Results(machine(), {}, {}) if args.new else Results.load()
+    write(add(before, sys.stdin if args.add or args.new else []))
+
+
 if __name__ == "__main__":
-    _parser = argparse.ArgumentParser(prog="python -m benchmarks.page", description="Write the figures into the pages.")
-    _parser.add_argument("--add", action="store_true", help="take lines of figures from standard input first")
-    write(add(sys.stdin if _parser.parse_args().add else []))
+    main(sys.argv[1:])
