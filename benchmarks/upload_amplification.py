@@ -7,7 +7,9 @@ runs once. Called by `suites`.
 
 import json
 import sys
+import time
 from collections.abc import Iterator
+from contextlib import closing
 from dataclasses import asdict, dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -27,15 +29,20 @@ from benchmarks.figures import Figure, Report
 from benchmarks.flows import Count
 from benchmarks.operators import Item
 from bytewax_state import Settings, attach
+from bytewax_state.keygroups import group_of
 from bytewax_state.snapshot.catalog import Catalog
-from bytewax_state.snapshot.manifest import Manifest
+from bytewax_state.snapshot.manifest import Manifest, name_of
+from bytewax_state.snapshot.restore import open_table
 from bytewax_state.storage.uri import open_storage
+from bytewax_state.store.rowkeys import value_key
+from bytewax_state.store.table import Memory
 
 AMPLIFICATION_AT_MOST = 3.0
 LIVE_AT_MOST = 1.8
-"""Files that live at the end, as a multiple of the rows."""
+"""The most bytes that live in files, as a multiple of those of the state."""
+READS = 100
+"""Of a thousand keys each."""
 VALUE_BYTES = 200
-KEY_BYTES = 12
 
 BACKENDS: tuple[Backend, ...] = ("heap", "rocksdb")
 
@@ -65,8 +72,14 @@ class Line:
     manifest_bytes: int
     """Of these, the manifests."""
     amplification: float
+    state_bytes: int
+    """Of the newest row of each key."""
     live_bytes: int
-    """At the end."""
+    """Of files, at the end."""
+    live_ratio: float
+    """The most that they ever had, as a multiple of the state."""
+    read_us: float
+    """CPU time of a point read, in a batch of a thousand keys, from a table that has all files of the end."""
     median_upload: float
     """Of an epoch, as a share of what lives."""
     largest_upload: float
@@ -90,10 +103,10 @@ def figures(turns: int, report: Report, keys: int = 1_000_000, epochs: int = 100
         job = Job(backend, keys, epochs, changed=0.01)
         found = Line(**run_apart("benchmarks.upload_amplification", json.dumps(asdict(job))))
         report(f"upload_amplification {backend}: {found}")
-        case, live = f"upload_amplification:{backend}:{keys}", found.live_bytes / (keys * (KEY_BYTES + VALUE_BYTES))
-        more = {"median_upload": found.median_upload, "largest_upload": found.largest_upload}
+        case = f"upload_amplification:{backend}:{keys}"
+        more = {name: getattr(found, name) for name in ("median_upload", "largest_upload", "read_us")}
         yield Figure(case, "what changed", found.amplification, "times", 1, at_most=AMPLIFICATION_AT_MOST, more=more)
-        yield Figure(f"{case}:live", "the rows", round(live, 3), "times", 1, at_most=LIVE_AT_MOST)
+        yield Figure(f"{case}:live", "the state", found.live_ratio, "times", 1, at_most=LIVE_AT_MOST)
 
 
 def measure(job: Job, folder: Path) -> Line:
@@ -121,12 +134,30 @@ def measure(job: Job, folder: Path) -> Line:
     op.output("out", op.stateful_map("latest", up, lambda _state, value: (value, None)), Count())
     recovery = RecoveryConfig(partitions)  # type: ignore[no-untyped-call]
     run_main(attach(flow, settings), epoch_interval=timedelta(0), recovery_config=recovery)  # type: ignore[no-untyped-call]
-    _, first, *rest = _manifests(settings)
+    catalog, (_, first, *rest) = _manifests(settings)
     assert first.stats.rows == job.keys
-    return _line(job, rest[: job.epochs])
+    rest = rest[: job.epochs]
+    last = catalog.read(name_of(rest[-1]))
+    return _line(first.stats.changed_bytes, rest, _read_us(job, catalog, last, folder / "table"))
 
 
-def _line(job: Job, manifests: list[Manifest]) -> Line:
+def _read_us(job: Job, catalog: Catalog, manifest: Manifest, folder: Path) -> float:
+    random = Random(_SEED)
+    table, _ = open_table(catalog, folder, manifest, folder, Memory.of(256 << 20), 4)
+    with closing(table):
+        names = [[_key(random.randrange(job.keys)) for _ in range(1_000)] for _ in range(READS)]
+        keys = [[value_key(group_of(key, manifest.key_groups), 0, key) for key in batch] for batch in names]
+        began = time.thread_time()
+        for batch in keys:
+            assert None not in table.get_many(batch)
+        return round((time.thread_time() - began) / READS * 1e3, 2)
+
+
+def _key(number: int) -> str:
+    return f"key-{number:08d}"
+
+
+def _line(state_bytes: int, manifests: list[Manifest], read_us: float) -> Line:
     stats = [manifest.stats for manifest in manifests]
     uploads = [one.uploaded_bytes + one.manifest_bytes for one in stats]
     changed, uploaded = sum(one.changed_bytes for one in stats), sum(uploads)
@@ -137,18 +168,21 @@ def _line(job: Job, manifests: list[Manifest]) -> Line:
         uploaded_bytes=uploaded,
         manifest_bytes=sum(one.manifest_bytes for one in stats),
         amplification=round(uploaded / changed, 3),
+        state_bytes=state_bytes,
         live_bytes=stats[-1].live_bytes,
+        live_ratio=round(max(one.live_bytes for one in stats) / state_bytes, 3),
+        read_us=read_us,
         median_upload=round(median(shares), 4),
         largest_upload=round(max(shares), 4),
     )
 
 
-def _manifests(settings: Settings) -> list[Manifest]:
+def _manifests(settings: Settings) -> tuple[Catalog, list[Manifest]]:
     """Read all manifests of the one store that there is, the claim first."""
     assert settings.uri is not None
     catalog = Catalog(open_storage(settings.uri, {}, 1))
     (prefix,) = catalog.steps()
-    return list(catalog.step(prefix).manifests())
+    return catalog, list(catalog.step(prefix).manifests())
 
 
 class _Epochs(FixedPartitionedSource[Item, int]):
@@ -176,7 +210,7 @@ class _EpochsPartition(StatefulSourcePartition[Item, int]):
             raise StopIteration
         numbers = range(job.keys) if self._epoch == 0 else random.sample(range(job.keys), int(job.keys * job.changed))
         self._epoch += 1
-        return [(f"key-{number:08d}", random.randbytes(VALUE_BYTES)) for number in numbers]
+        return [(_key(number), random.randbytes(VALUE_BYTES)) for number in numbers]
 
     def snapshot(self) -> int:
         return self._epoch
