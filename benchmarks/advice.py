@@ -98,6 +98,23 @@ def pauses(results: Results) -> str:
     return table(["flow", "keys", "median batch, ms", "longest beyond it, ms"], rows)
 
 
+def epoch(results: Results) -> str:
+    """Make a table of what an epoch takes in which little changes, and of one of a large state."""
+    figures = results.figures
+    rows = []
+    for figure in results.of("epochs"):
+        _, store, _, steps, *part = figure.case.split(":")
+        written = figures.get(f"{figure.case}:manifest")
+        if not part:
+            flow = f"{_keys(figure)} keys, steps: {steps}, `{store}`"
+            rows.append([flow, _number(figure.theirs), _number(figure.ours), NONE, _value(written)])
+    for figure in results.of("large_epochs"):
+        worst = figures.get(f"{figure.case}:worst")
+        if worst is not None:
+            rows.append([f"{_keys(figure)} keys, `rocksdb`", NONE, _number(figure.ours), _value(worst), NONE])
+    return table(["flow", "plain, ms", "ours, ms", "longest, ms", "bytes of a manifest"], rows)
+
+
 def memory(results: Results) -> str:
     """Make a table of what a key takes in memory."""
     rows = []
@@ -142,6 +159,10 @@ def _from(size: int | None) -> str:
 
 def _value(figure: Figure | None) -> str:
     return NONE if figure is None else number(figure.value)
+
+
+def _number(value: float | None) -> str:
+    return NONE if value is None else number(value)
 
 
 def _latency(figure: Figure | None) -> str:

@@ -30,6 +30,7 @@ BLOCKS: Mapping[str, Callable[[Results], str]] = {
     "resume": advice.resume,
     "memory": advice.memory,
     "pauses": advice.pauses,
+    "epoch": advice.epoch,
 }
 _BLOCK = re.compile(r"(<!-- figures: (\w+) -->\n).*?(<!-- /figures -->)", re.DOTALL)
 
