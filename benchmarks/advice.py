@@ -59,7 +59,7 @@ def crossing(results: Results) -> str:
         cases = [results.figures.get(f"crossover:heap:{keys}:{batch}") for batch in (1, 10, 100, 1_000)]
         rows.append([f"{keys:,}", NONE if size is None else f"{size:,}", *map(_value, cases)])
     return table(
-        ["keys", "costs less with batches from", *(f"with {batch}" for batch in ("1", "10", "100", "1,000"))], rows
+        ["keys", "costs less with batches from", "times as fast with 1", "with 10", "with 100", "with 1,000"], rows
     )
 
 
