@@ -82,11 +82,12 @@ class Feed:
         return map(_stamped, batches) if self._is_live else batches
 
     def _batch(self, random: Random, numbers: list[int]) -> Batch:
+        values = [int(random.random() * 100) for _ in numbers]
         if self._times is None:
-            return [(f"key-{number:08d}", index % 100) for index, number in enumerate(numbers)]
-        return [
-            (f"key-{number:08d}", (self._time(random, number), index % 100)) for index, number in enumerate(numbers)
-        ]
+            return [(f"key-{number:08d}", value) for number, value in zip(numbers, values, strict=True)]
+        times = [self._time(random, number) for number in numbers]
+        events = zip(times, values, strict=True)
+        return [(f"key-{number:08d}", event) for number, event in zip(numbers, events, strict=True)]
 
     def _time(self, random: Random, number: int) -> datetime:
         """Say when the next event of a key is: each key has its own time, as it has its own watermark in Bytewax."""

@@ -40,19 +40,7 @@ def figures(turns: int, report: Report, keys: int = KEYS, items: int = ITEMS) ->
     if not PYTHON.exists():
         report(f"quix: there is no {PYTHON}, which `make bench` makes")
         return
-    with ExitStack() as stack:
-        theirs = stack.enter_context(Apart("benchmarks.quix_store", str(keys), str(items), python=PYTHON))
-        ours = {backend: stack.enter_context(running("ours", _case(backend, keys))) for backend in AT_LEAST}
-        theirs.answer()
-        for one in ours.values():
-            one.warm_up()
-        costs: dict[str, list[float]] = {name: [] for name in ("quix", *ours)}
-        for number in range(turns):
-            theirs.tell(str(number))
-            costs["quix"].append(theirs.answer()["cpu_seconds"])
-            for backend, one in ours.items():
-                costs[backend].append(one.take(Section(number, items, 1_000)).cpu_seconds)
-            report(f"quix: {', '.join(f'{name} {cost[-1]:.3f} s' for name, cost in costs.items())}")
+    costs = _measure(turns, report, keys, items)
     each = {name: median(cost) / items * 1e6 for name, cost in costs.items()}
     for backend, at_least in AT_LEAST.items():
         yield Figure(
@@ -66,6 +54,23 @@ def figures(turns: int, report: Report, keys: int = KEYS, items: int = ITEMS) ->
             ours=round(each[backend], 3),
             side_unit="CPU us/item",
         )
+
+
+def _measure(turns: int, report: Report, keys: int, items: int) -> dict[str, list[float]]:
+    with ExitStack() as stack:
+        theirs = stack.enter_context(Apart("benchmarks.quix_store", str(keys), str(items), python=PYTHON))
+        ours = {backend: stack.enter_context(running("ours", _case(backend, keys))) for backend in AT_LEAST}
+        theirs.answer()
+        for one in ours.values():
+            one.warm_up()
+        costs: dict[str, list[float]] = {name: [] for name in ("quix", *ours)}
+        for number in range(turns):
+            theirs.tell(str(number))
+            costs["quix"].append(theirs.answer()["cpu_seconds"])
+            for backend, one in ours.items():
+                costs[backend].append(one.take(Section(number, items, 1_000)).cpu_seconds)
+            report(f"quix: {', '.join(f'{name} {cost[-1]:.3f} s' for name, cost in costs.items())}")
+    return costs
 
 
 def _case(backend: Backend, keys: int) -> Case:
