@@ -19,19 +19,17 @@ from bytewax_state.keyed.timed import TimedProcessor
 class LogicProcessor(TimedProcessor[Logic]):
     """Runs the logics of a step's keys on one worker; see `Processor`."""
 
-    def __init__(self, states: States[Logic], logics: Logics, has_eof: bool, now: Callable[[], datetime]) -> None:
+    def __init__(self, states: States[Logic], logics: Logics, now: Callable[[], datetime]) -> None:
         """Init.
 
         :arg states: Where the logics are kept.
 
         :arg logics: How they are built.
 
-        :arg has_eof: Whether the end of input may mean anything to one of them.
-
         :arg now: Tells the time.
 
         """
-        super().__init__(states, has_eof, now)
+        super().__init__(states, now)
         self.is_timed = logics.expects_timers
         self._logics = logics
 
@@ -44,7 +42,6 @@ class LogicProcessor(TimedProcessor[Logic]):
         """See `TimedProcessor._on_values`."""
         live = self._column.live
         logics, set_timer, now = self._logics, self._timers.set, self._now
-        has_timers = logics.has_timers
         key, method = "", "on_batch"
         try:
             for key in sorted(by_key) if len(by_key) > 1 else by_key:
@@ -58,14 +55,13 @@ class LogicProcessor(TimedProcessor[Logic]):
                 for item in emit:
                     out.append((key, item))  # noqa: PERF401  # a generator would cost a frame for each call
                 if done is False or not _checked(done):
-                    if has_timers:
-                        method = "notify_at"
-                        due = logic.notify_at()
-                        # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
-                        if due is not None:
-                            self.is_timed = True
-                            set_timer(key, plain_time(due), now)
-                        method = "on_batch"
+                    method = "notify_at"
+                    due = logic.notify_at()
+                    # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
+                    if due is not None:
+                        self.is_timed = True
+                        set_timer(key, plain_time(due), now)
+                    method = "on_batch"
                 else:
                     self._remove(key)
         except Exception as ex:

@@ -23,18 +23,14 @@ UTC = timezone.utc
 class Logics:
     """The logics of one step on one worker, as bytes."""
 
-    def __init__(
-        self, codec: StepCodec, builder: Callable[[Any], Logic], has_timers: bool, expects_timers: bool
-    ) -> None:
+    def __init__(self, codec: StepCodec, builder: Callable[[Any], Logic], expects_timers: bool) -> None:
         """Init.
 
         :arg codec: Makes bytes of what `snapshot` returns.
 
         :arg builder: The step's own builder.
 
-        :arg has_timers: Whether to ask a logic of the step when it wants to be notified.
-
-        :arg expects_timers: Whether it is to be expected that one ever does.
+        :arg expects_timers: Whether it is to be expected that one ever wants to be notified.
 
         """
         self.step_id = codec.step_id
@@ -42,7 +38,6 @@ class Logics:
         self._builder = builder
         self._probing = Probing(codec, lambda: builder(None).snapshot())
         self._clock_floor: datetime | None = None
-        self.has_timers = has_timers
         self.expects_timers = expects_timers
 
     def build(self, key: str) -> Logic:
@@ -83,8 +78,6 @@ class Logics:
         :raises BytewaxRuntimeError: If the logic fails, or answers what is no time in UTC.
 
         """
-        if not self.has_timers:
-            return None
         try:
             due = item.notify_at()
             return None if due is None else plain_time(due)

@@ -72,7 +72,7 @@ def choose(step: Any, outer: tuple[Any, ...], settings: Settings) -> Runner:
     return (
         _by_values(step.step_id, outer, settings)
         or _by_windows(step.step_id, outer, settings)
-        or by_logics(step.step_id, step.builder, settings, *_calls(step, outer))
+        or by_logics(step.step_id, step.builder, settings, _may_notify(step, outer))
     )
 
 
@@ -80,9 +80,7 @@ def by_logics(
     step_id: str,
     builder: Callable[[Any], Any],
     settings: Settings,
-    has_timers: bool = True,
     expects_timers: bool = True,
-    has_eof: bool = True,
 ) -> Runner:
     """Run a step by its logics.
 
@@ -92,20 +90,16 @@ def by_logics(
 
     :arg settings: Of the step.
 
-    :arg has_timers: Whether to ask them when they want to be notified.
-
     :arg expects_timers: Whether it is to be expected that one of them ever does. If one does all the same, its key
         group may come to know of its first timers only when it is woken next.
-
-    :arg has_eof: Whether the end of input may mean anything to one of them.
 
     :returns: What runs it.
 
     """
 
     def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
-        logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, has_timers, expects_timers)
-        return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, has_eof, now)
+        logics = Logics(StepCodec(step_id, codec(settings.codec)), builder, expects_timers)
+        return LogicProcessor(States(store, settings.key_groups, logics, mark, now), logics, now)
 
     return Runner(logic_state(settings.codec), expects_timers, make)
 
@@ -189,18 +183,10 @@ def _join_processor(
     )
 
 
-def _calls(step: Any, outer: tuple[Any, ...]) -> tuple[bool, bool, bool]:
-    """Tell whether to ask the logics of a step for a time, whether to expect one, and whether to tell them of the end.
-
-    That they have no such method is known where an operator of Bytewax's own makes logics of its own class. A user's
-    builder may return another class for each state, and an object may get a method that its class lacks.
-    """
-    if not outer or type(outer[-1]) is not class_of("stateful"):
-        return True, may_notify(step.builder), True
-    operator = type(outer[-2]) if len(outer) > 1 else None
-    if operator is class_of("join"):
-        return False, False, outer[-2].emit_mode == "final"
-    return True, may_notify(outer[-1].builder), True
+def _may_notify(step: Any, outer: tuple[Any, ...]) -> bool:
+    """Tell whether it is to be expected that a logic of a step ever wants to be notified; see `may_notify`."""
+    is_wrapped = bool(outer) and type(outer[-1]) is class_of("stateful")
+    return may_notify(outer[-1].builder if is_wrapped else step.builder)
 
 
 def class_of(operator: str) -> Any:

@@ -90,7 +90,7 @@ class CollectProcessor(TimedProcessor[Collected]):
         :arg now: Tells the time.
 
         """
-        super().__init__(states, has_end=True, now=now)
+        super().__init__(states, now)
         self._error_for = error_for
         self._timeout = timeout
         self._max_size = max_size

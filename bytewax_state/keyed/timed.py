@@ -18,18 +18,15 @@ T = TypeVar("T")
 class TimedProcessor(Processor, Generic[T]):
     """A processor over states that are notified; see `Processor`."""
 
-    def __init__(self, states: States[T], has_end: bool, now: Callable[[], datetime]) -> None:
+    def __init__(self, states: States[T], now: Callable[[], datetime]) -> None:
         """Init.
 
         :arg states: Of the keys.
-
-        :arg has_end: Whether the end of input may mean anything to one of them.
 
         :arg now: Tells the time.
 
         """
         self.states = states
-        self._has_end = has_end
         self._column = states.column
         self._timers = states.timers
         self._now = now
@@ -77,7 +74,7 @@ class TimedProcessor(Processor, Generic[T]):
         # As in Bytewax, what is due by now comes before the end.
         while self.states.is_due(now):
             self._notify_due(now, self.states.groups, out)
-        for keys in self._column.walk(self._minds_end) if self._has_end else ():
+        for keys in self._column.walk(self._minds_end):
             for key in keys:
                 self._end(key, self._column.live[key], out)
             self.states.settle()

@@ -66,7 +66,7 @@ class WindowProcessor(TimedProcessor[Windowed]):
         :arg now: Tells the time.
 
         """
-        super().__init__(states, True, now)
+        super().__init__(states, now)
         self._windowing = windowing
         self._clock = windowing.clock
         self._windower = windowing.windower

@@ -8,13 +8,12 @@ import bytewax.operators
 import bytewax.operators.windowing
 import pytest
 from bytewax.dataflow import Operator
-from bytewax.operators import StatefulBatchLogic, StatefulLogic
 
 from bytewax_state import Settings
 from bytewax_state.dataflow.attach import _stateful, stateful_steps
 from bytewax_state.dataflow.execution import utc_now
 from bytewax_state.dataflow.logic_processor import LogicProcessor
-from bytewax_state.dataflow.swap import _calls, choose
+from bytewax_state.dataflow.swap import choose
 from bytewax_state.keyed.collecting import CollectProcessor
 from bytewax_state.keyed.folding import FoldProcessor
 from bytewax_state.keyed.joining import JoinProcessor
@@ -26,12 +25,6 @@ from tests.dataflow.flows import OPERATORS, flow_of
 
 MODULES = (bytewax.operators, bytewax.operators.windowing)
 CORE = bytewax.operators.stateful_batch
-KNOWN = {
-    # Their builders are classes, which tell what to expect.
-    **dict.fromkeys(["stateful", "stateful_batch"], (True, False, True)),
-}
-"""Operators to whose logics notifications, or the end of input, mean nothing, or probably nothing."""
-
 WINDOWED = {name for name in OPERATORS if name.endswith("window")}
 SWAPPED: dict[str, type[Processor]] = {
     **dict.fromkeys(["stateful_map", "stateful_flat_map"], MapProcessor),
@@ -64,17 +57,12 @@ def test_operators_on_plain_values_are_recognised(operator: str) -> None:
     assert type(made) is SWAPPED.get(operator, LogicProcessor)
 
 
-@pytest.mark.parametrize("operator", [operator for operator in OPERATORS if operator not in SWAPPED])
-def test_what_is_known_of_an_operator_is_true(operator: str) -> None:
-    """Where its logics are said to have no hooks that do anything, they have none; where a user's may, nothing is."""
+@pytest.mark.parametrize("operator", OPERATORS)
+def test_where_timers_are_expected(operator: str) -> None:
+    """Not of the operators that have none, nor of builders that are classes without any."""
     ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
-    has_timers, expects_timers, has_eof = _calls(step, outer)
-    built = step.builder(None)
-    logic = getattr(built, "logic", built)
-    base = StatefulBatchLogic if logic is built else StatefulLogic
-    assert has_timers or type(logic).notify_at is base.notify_at
-    assert has_eof or type(logic).on_eof is base.on_eof or logic.emit_mode != "final"
-    assert (has_timers, expects_timers, has_eof) == KNOWN.get(operator, (True, True, True))
+    is_timed = operator == "collect" or operator.endswith("window")
+    assert choose(step, outer, Settings(uri=None)).is_timed == is_timed
 
 
 def _outermost(operator: str) -> Operator:
