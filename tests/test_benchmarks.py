@@ -160,7 +160,7 @@ SMALL: dict[str, Callable[[], Iterator[Figure]]] = {
 }
 
 
-@pytest.mark.parametrize("name", SUITES)
+@pytest.mark.parametrize("name", SMALL)
 def test_a_suite_gives_figures(name: str) -> None:
     """Each with a name of its own; every key has the state that the runs before left."""
     if name == "quix" and not quix.PYTHON.exists():
