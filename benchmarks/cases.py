@@ -93,7 +93,7 @@ _HOT = (200_000, 100_000, 50_000, 20_000)
 # With each batch, Bytewax looks through all keys that have windows of the past.
 _HISTORIC = (3_000, 300, 30, 3)
 
-_CROSSED = {1: 10_000, 3: 20_000, 10: 30_000, 30: 50_000, 100: 100_000, 1_000: 100_000}
+_CROSSED = {1: 10_000, 3: 15_000, 10: 20_000, 30: 30_000, 100: 50_000, 1_000: 50_000}
 """Sizes of batches, and items of a turn, to find where ours begins to cost less."""
 
 
@@ -153,5 +153,5 @@ CASES: tuple[Case, ...] = (
     Case("recovery", "stateful_map", "heap", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),
     Case("recovery", "stateful_map", "rocksdb", 100_000, epoch_seconds=1.0, recovery=True, items=_MAPPED[0]),
     Case("epoch_each", "stateful_map", "heap", 1_000, batch_size=1, epoch_seconds=0.0, items=_MAPPED[-1]),
-    Case("two_processes", "mapper", "heap", 100_000, 1.7, unit="items/s", items=500_000, to_end=True, processes=2),
+    Case("two_processes", "mapper", "heap", 100_000, 1.7, unit="items/s", items=300_000, to_end=True, processes=2),
 )

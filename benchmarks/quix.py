@@ -18,7 +18,7 @@ from benchmarks.pairs import running
 PYTHON = Path(__file__).parent.parent / ".venv" / "quix" / "bin" / "python"
 """Of an environment that has `quixstreams`; the Makefile makes it."""
 KEYS = 100_000
-ITEMS = 200_000
+ITEMS = 100_000
 """Of a turn."""
 AT_LEAST: dict[Backend, float] = {"rocksdb": 9.0, "heap": 13.0}
 

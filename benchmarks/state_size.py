@@ -21,9 +21,9 @@ STORES: Mapping[str, tuple[Side, Backend]] = {
     "heap": ("ours", "heap"),
     "rocksdb": ("ours", "rocksdb"),
 }
-_THROUGHPUT = (100_000, 1_000)
+_THROUGHPUT = (50_000, 1_000)
 """Items and size of a batch."""
-_LATENCY = (50_000, 100)
+_LATENCY = (20_000, 100)
 
 
 def figures(turns: int, report: Report, sizes: tuple[int, ...] = KEYS) -> Iterator[Figure]:
