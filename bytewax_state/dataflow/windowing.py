@@ -5,9 +5,9 @@ exactly; and the states that were made of snapshots of its window logics. It doe
 (`keyed.windows`). Called by `swap`.
 """
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable
 from datetime import datetime, timedelta, timezone
-from functools import partial
+from functools import lru_cache, partial
 from typing import Any
 
 import bytewax.operators.windowing as win
@@ -130,8 +130,12 @@ def _plain_system_time(to_system: Callable[[datetime], Any], timestamp: datetime
     return None if time is None else plain_time(time)
 
 
-def _metadata(open_us: int, close_us: int, merged: Collection[int]) -> win.WindowMetadata:
-    return win.WindowMetadata(from_microseconds(open_us), from_microseconds(close_us), set(merged))
+def _metadata(window: Window) -> win.WindowMetadata:
+    return win.WindowMetadata(_time(window.open_us), _time(window.close_us), set(window.merged or ()))
+
+
+_time = lru_cache(maxsize=1024)(from_microseconds)
+"""Turns a number into a time; windows of many keys have the same."""
 
 
 def _converted(step_id: str, windowing: Windowing, key: str, snapshot: Any) -> Windowed:

@@ -15,6 +15,8 @@ from bytewax_state.keyed.windowed import UNBUILT, Window
 class Accumulators(ABC):
     """What to do with values in a window. All that may emit something return what they emit."""
 
+    is_silent: bool
+    """Whether nothing is ever emitted of a window before it closes."""
     is_probed = False
     """Whether code of the user's rebuilds accumulators, so that they may not come back the same."""
 
@@ -41,6 +43,8 @@ class Accumulators(ABC):
 
 class Fold(Accumulators):
     """Values are folded, and come out when the window closes."""
+
+    is_silent = True
 
     def __init__(
         self, builder: Callable[[], Any], folder: Callable[[Any, Any], Any], merger: Callable[[Any, Any], Any]
@@ -99,6 +103,7 @@ class Join(Accumulators):
         :arg emit_mode: Bytewax's: `"complete"`, `"final"` or `"running"`.
 
         """
+        self.is_silent = emit_mode == "final"
         self._side_count = side_count
         self._insert_mode = insert_mode
         self._emit_mode = emit_mode
@@ -159,6 +164,7 @@ def _rows(seen: Seen) -> Sequence[tuple[Any, ...]]:
 class UserLogic(Accumulators):
     """What is in a window is a logic of the user's."""
 
+    is_silent = False
     is_probed = True
 
     def __init__(self, builder: Callable[[Any], Any]) -> None:

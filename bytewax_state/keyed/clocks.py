@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
-from bytewax_state.keyed.windowed import DAY, SECOND, Entry, Windowed, microseconds
+from bytewax_state.keyed.windowed import DAY, NEVER, SECOND, Entry, Windowed, microseconds
 from bytewax_state.store.timers import ORIGIN, from_microseconds
 
 Now: TypeAlias = Callable[[], datetime]
@@ -22,6 +22,9 @@ ToSystem: TypeAlias = Callable[[datetime], datetime | None]
 class Clock(ABC):
     """What time it is for a key. The system's time is read once for all keys of a call."""
 
+    is_plain = True
+    """Whether timestamps are the system's times, as far as anybody asks for one at the time of the other."""
+
     def __init__(self, now: Now) -> None:
         """Init.
 
@@ -29,19 +32,15 @@ class Clock(ABC):
 
         """
         self._now = now
-        self._read = 0
+        self._time = 0
 
     def begin(self) -> None:
         """Read the time; called before all else in each call of Bytewax's."""
-        self._read = microseconds(self._now())
+        self._time = microseconds(self._now())
 
-    def watermark(self, state: Windowed) -> int:
-        """Return how far the watermark of a key has come by now."""
-        return self._advance(state) + state.lead
-
-    def _advance(self, state: Windowed) -> int:
-        """Return the time of a key."""
-        now = self._read
+    def read(self, state: Windowed) -> int:
+        """Return the time of a key, which never goes back."""
+        now = self._time
         if now < state.now:
             return state.now
         state.now = now
@@ -66,12 +65,12 @@ class Clock(ABC):
         """Return what `restored` takes for a lead."""
 
     @abstractmethod
-    def take(self, state: Windowed, values: Sequence[Any], late: list[Entry]) -> tuple[list[Entry], int]:
-        """Take values in.
+    def take(self, state: Windowed, values: Sequence[Any], late: list[Entry]) -> int:
+        """Take values into the queue of a key, unless they are late, and move its watermark on.
 
-        :arg late: Gets those that are late.
+        :arg late: Gets those that are.
 
-        :returns: Those that are not, with their timestamps, and the watermark after the last.
+        :returns: The first timestamp of the others; `NEVER`: there is none.
 
         """
 
@@ -93,7 +92,7 @@ class SystemTime(Clock):
 
     def new(self) -> Windowed:
         """See `Clock.new`."""
-        return Windowed(self._read, 0)
+        return Windowed(self._time, 0)
 
     def restored(self, now: int, lead: int | None) -> Windowed:
         """See `Clock.restored`; Bytewax keeps no state of such a clock."""
@@ -103,10 +102,11 @@ class SystemTime(Clock):
         """See `Clock.stored`."""
         return
 
-    def take(self, state: Windowed, values: Sequence[Any], late: list[Entry]) -> tuple[list[Entry], int]:
+    def take(self, state: Windowed, values: Sequence[Any], late: list[Entry]) -> int:
         """See `Clock.take`; none is late."""
-        now = self._advance(state)
-        return [(now, value) for value in values], now
+        now = self.read(state)
+        state.queue = [*(state.queue or ()), *((now, value) for value in values)]
+        return now
 
     def due(self, state: Windowed, asked: int, wake: int) -> int | None:
         """See `Clock.due`."""
@@ -133,11 +133,12 @@ class EventTime(Clock):
         super().__init__(now)
         self._timestamp_of = timestamp_of
         self._wait = wait
+        self.is_plain = to_system is None
         self._to_system = to_system
 
     def new(self) -> Windowed:
         """See `Clock.new`; its watermark is at the origin."""
-        return Windowed(self._read, -self._read)
+        return Windowed(self._time, -self._time)
 
     def restored(self, now: int, lead: int | None) -> Windowed:
         """See `Clock.restored`."""
@@ -150,11 +151,13 @@ class EventTime(Clock):
         """See `Clock.stored`."""
         return state.lead
 
-    def take(self, state: Windowed, values: Sequence[Any], late: list[Entry]) -> tuple[list[Entry], int]:
+    def take(self, state: Windowed, values: Sequence[Any], late: list[Entry]) -> int:
         """See `Clock.take`."""
-        now = self._advance(state)
-        watermark = now + state.lead
-        timestamp_of, wait, entries = self._timestamp_of, self._wait, list[Entry]()
+        now = self.read(state)
+        watermark, first = now + state.lead, NEVER
+        timestamp_of, wait, queue = self._timestamp_of, self._wait, state.queue
+        if queue is None:
+            queue = state.queue = []
         for value in values:
             passed = timestamp_of(value) - ORIGIN
             at = passed.days * DAY + passed.seconds * SECOND + passed.microseconds
@@ -162,10 +165,12 @@ class EventTime(Clock):
                 watermark = at - wait
             if at < watermark:
                 late.append((at, value))
-            else:
-                entries.append((at, value))
+                continue
+            queue.append((at, value))
+            if at < first:
+                first = at
         state.lead = watermark - now
-        return entries, watermark
+        return first
 
     def due(self, state: Windowed, asked: int, wake: int) -> int | None:
         """See `Clock.due`."""
@@ -188,17 +193,29 @@ class UserTime(EventTime):
     and again.
     """
 
+    def __init__(
+        self, timestamp_of: Callable[[Any], datetime], wait: int, now: Now, to_system: ToSystem | None = None
+    ) -> None:
+        """Init; see `EventTime`.
+
+        :arg now: The user's.
+
+        """
+        super().__init__(timestamp_of, wait, now, to_system)
+        self.is_plain = False
+
     def begin(self) -> None:
         """See `Clock.begin`; as in Bytewax, the time is read for each key."""
 
     def new(self) -> Windowed:
         """See `Clock.new`."""
-        self._read = _user_time(self._now())
+        self._time = _user_time(self._now())
         return super().new()
 
-    def _advance(self, state: Windowed) -> int:
-        self._read = _user_time(self._now())
-        return super()._advance(state)
+    def read(self, state: Windowed) -> int:
+        """See `Clock.read`."""
+        self._time = _user_time(self._now())
+        return super().read(state)
 
     def due(self, state: Windowed, asked: int, wake: int) -> int | None:
         """See `Clock.due`."""

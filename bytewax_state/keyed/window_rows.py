@@ -17,7 +17,7 @@ import msgpack
 from bytewax_state.errors import IncompatibleError, SnapshotCorruptError
 from bytewax_state.keyed.probing import Probing
 from bytewax_state.keyed.step_codec import StepCodec
-from bytewax_state.keyed.windowed import Window, Windowed, first_of
+from bytewax_state.keyed.windowed import Window, Windowed
 from bytewax_state.keyed.windows import Windowing
 from bytewax_state.store.timers import from_microseconds
 
@@ -116,12 +116,15 @@ class WindowRows:
                 window.acc = self._accumulators.rebuilt(window.acc)
         except Exception as ex:
             raise self._builder_failed(key) from ex
-        state.head = first_of(state.queue or ())
         self._windowing.windower.note_next(state)
+        self._windowing.note_wake(state)
         return state
 
     def _contents(self, key: str, item: Windowed) -> list[Any]:
         """Return what is in the windows, as it is stored, and in the queue."""
+        # What is stored is what Bytewax would store: all values are in windows that can be.
+        self._windowing.insert(key, item, item.now + item.lead, [])
+        self._windowing.note_wake(item)
         snapshot = self._accumulators.snapshot
         try:
             found = [snapshot(window.acc) for window in item.windows.values()]

@@ -17,8 +17,13 @@ SECOND = 1_000_000
 NEVER = 1 << 62
 """Behind all times."""
 
+FORGOTTEN = -NEVER
+"""Before all times: the timer of a state that is no longer there."""
+
 END = 315_537_897_599_999_999
 """The last of all times, which is what the watermark is at the end of the input."""
+
+ROOM = 8
 
 UNBUILT = object()
 """The accumulator of a window into which nothing was put."""
@@ -53,11 +58,14 @@ class Windowed:
     windows: dict[int, Window] = field(default_factory=dict)
     """Id to window, in the order in which they were opened."""
     queue: list[Entry] | None = None
-    """Values that wait until the watermark reaches their timestamps, in the order in which they came; `None`: none."""
-    head: int = NEVER
-    """The first of these timestamps."""
+    """Values that were not put into windows yet, in the order in which they came; `None`: none. They wait until the
+    watermark reaches their timestamps, or as long as nobody can tell whether they were put there."""
+    room: int = ROOM
+    """How many values may wait before those that can are put into windows."""
     next_us: int = NEVER
-    """The watermark at which the first window closes."""
+    """The watermark at which the first of the windows closes."""
+    wake: int = NEVER
+    """The watermark at which there is something to do: a window closes, or a queued value has its turn."""
     timer: int = NEVER
     """The time for which the key was scheduled, as far as that is known; it may be early."""
 

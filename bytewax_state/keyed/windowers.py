@@ -20,6 +20,8 @@ class Windower(ABC):
     """What a row of such windows is called in a registry."""
     lag = 0
     """How far behind the end of a window the watermark is when it closes."""
+    may_merge = False
+    """Whether one window may be merged into another: after all values that were put into windows at once."""
     tick = 0
     """By how much earlier Bytewax would look whether the watermark is there."""
 
@@ -35,6 +37,10 @@ class Windower(ABC):
     @abstractmethod
     def late(self, at: int) -> Sequence[int]:
         """Return the ids of windows that a timestamp would have been in."""
+
+    @abstractmethod
+    def closing(self, at: int) -> int:
+        """Return the watermark at which the first window closes that a timestamp is in; it may be later."""
 
     @abstractmethod
     def is_empty(self, state: Windowed) -> bool:
@@ -83,6 +89,12 @@ class Sliding(Windower):
         since = at - self._align_to
         return range((since - self._length) // self._offset + 1, since // self._offset + 1)
 
+    def closing(self, at: int) -> int:
+        """See `Windower.closing`."""
+        # It begins more than a length before the end of the one before it, so after `at - length`.
+        begun = (at - self._align_to - self._length) // self._offset + 1
+        return self._align_to + begun * self._offset + self._length
+
     def is_empty(self, state: Windowed) -> bool:
         """See `Windower.is_empty`."""
         return not state.windows
@@ -103,13 +115,16 @@ class Tumbling(Sliding):
 
     def open(self, state: Windowed, at: int) -> Sequence[Window]:
         """See `Windower.open`."""
-        return (self._window(state, (at - self._align_to) // self._offset),)
+        number = (at - self._align_to) // self._offset
+        window = state.windows.get(number)
+        return (self._window(state, number) if window is None else window,)
 
 
 class Session(Windower):
     """Windows that end where nothing comes for some time."""
 
     kind = "session"
+    may_merge = True
     tick = 1
 
     def __init__(self, gap: int) -> None:
@@ -146,6 +161,10 @@ class Session(Windower):
     def late(self, at: int) -> Sequence[int]:
         """See `Windower.late`."""
         return (LATE_SESSION,)
+
+    def closing(self, at: int) -> int:
+        """See `Windower.closing`."""
+        return at + self.lag
 
     def is_empty(self, state: Windowed) -> bool:
         """See `Windower.is_empty`; ids must not come again, so the last one is always kept."""

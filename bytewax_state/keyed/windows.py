@@ -5,8 +5,8 @@ order of their timestamps where that is asked for, merges, closed windows; and t
 closes, and not before. It does not own clocks, windows and accumulators, each of which is one of several kinds.
 """
 
-from collections.abc import Callable, Collection, Iterable, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Collection
+from dataclasses import dataclass, field
 from datetime import datetime
 from operator import itemgetter
 from typing import Any, TypeAlias
@@ -16,7 +16,7 @@ from bytewax_state.keyed.clocks import Clock
 from bytewax_state.keyed.processor import Item
 from bytewax_state.keyed.states import States
 from bytewax_state.keyed.timed import TimedProcessor
-from bytewax_state.keyed.windowed import END, NEVER, Entry, Window, Windowed, first_of, microseconds
+from bytewax_state.keyed.windowed import END, FORGOTTEN, NEVER, ROOM, Entry, Window, Windowed, first_of, microseconds
 from bytewax_state.keyed.windowers import Windower
 from bytewax_state.store.timers import from_microseconds
 
@@ -26,7 +26,7 @@ ErrorFor: TypeAlias = Callable[[str, str], Exception]
 _timestamp_of = itemgetter(0)
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class Windowing:
     """What a windowed step is."""
 
@@ -35,16 +35,70 @@ class Windowing:
     accumulators: Accumulators
     is_ordered: bool
     """Whether values come into windows in the order of their timestamps."""
-    metadata: Callable[[int, int, Collection[int]], Any]
-    """Makes what is emitted of a closed window: from when it opened, when it closed, and what was merged into it."""
+    metadata: Callable[[Window], Any]
+    """Makes what is emitted of a closed window."""
+
+    is_lazy: bool = field(init=False)
+    """Whether nobody can tell when values are put into windows, as long as that is before these close."""
+    is_eager: bool = field(init=False)
+    """Whether values are put into windows as they come."""
+
+    def __post_init__(self) -> None:
+        """Find out."""
+        self.is_lazy = self.accumulators.is_silent and self.clock.is_plain and not self.windower.may_merge
+        self.is_eager = not (self.is_lazy or self.is_ordered)
 
     def due(self, state: Windowed) -> int | None:
         """Say when to wake a key; `None`: never."""
-        asked, wake = state.next_us - self.windower.tick, state.next_us
+        if state.wake >= NEVER:
+            return None
+        if self.is_lazy and state.lead <= 0:
+            # Bytewax would look from some time before on, again and again.
+            due = state.wake - state.lead
+            return due if due <= END else None
+        asked = state.next_us - self.windower.tick
         if self.is_ordered and state.queue:
             # As in Bytewax, it is the one that came first, and not the one with the first timestamp.
-            asked, wake = min(asked, state.queue[0][0]), min(wake, state.head)
-        return None if wake >= NEVER else self.clock.due(state, asked, wake)
+            asked = min(asked, state.queue[0][0])
+        return self.clock.due(state, asked, state.wake)
+
+    def insert(self, key: str, state: Windowed, watermark: int, out: list[Item]) -> None:
+        """Put values into windows whose turn has come.
+
+        :arg out: Gets what is emitted.
+
+        """
+        open_for, insert = self.windower.open, self.accumulators.insert
+        for at, value in self._ready(state, watermark):
+            for window in open_for(state, at):
+                for emit in insert(window, value):
+                    out.append((key, (window.id, "E", emit)))  # noqa: PERF401  # a generator would cost a frame
+        if self.windower.merges:
+            merges, self.windower.merges = self.windower.merges, []
+            for window, into in merges:
+                out.extend([(key, (into.id, "E", emit)) for emit in self.accumulators.merge(into, window)])
+
+    def _ready(self, state: Windowed, watermark: int) -> list[Entry]:
+        """Take the values out of the queue whose turn has come, in their order."""
+        queue = state.queue or []
+        state.queue = None
+        if not self.is_ordered:
+            return queue
+        ready = [entry for entry in queue if entry[0] <= watermark]
+        if len(ready) < len(queue):
+            state.queue = [entry for entry in queue if entry[0] > watermark]
+            state.room = max(ROOM, 2 * len(state.queue))
+        if len(ready) > 1:
+            ready.sort(key=_timestamp_of)
+        return ready
+
+    def note_wake(self, state: Windowed) -> None:
+        """Note at which watermark there is something to do."""
+        state.wake = state.next_us
+        if state.queue and self.is_lazy and state.lead <= 0:
+            state.wake = min(state.wake, self.windower.closing(first_of(state.queue)))
+        elif state.queue and self.is_ordered:
+            state.wake = min(state.wake, first_of(state.queue))
 
 
 class WindowProcessor(TimedProcessor[Windowed]):
@@ -71,7 +125,6 @@ class WindowProcessor(TimedProcessor[Windowed]):
         self._clock = windowing.clock
         self._windower = windowing.windower
         self._accumulators = windowing.accumulators
-        self._is_ordered = windowing.is_ordered
         self._error_for = error_for
 
     def on_items(self, items: list[Item]) -> list[Item]:
@@ -81,27 +134,35 @@ class WindowProcessor(TimedProcessor[Windowed]):
 
     def _on_values(self, by_key: dict[str, list[Any]], out: list[Item]) -> None:
         """See `TimedProcessor._on_values`."""
-        live = self._column.live
+        live, take, closing = self._column.live, self._clock.take, self._windower.closing
+        is_lazy, is_eager = self._windowing.is_lazy, self._windowing.is_eager
+        late: list[Entry] = []
         key = ""
         try:
             for key in sorted(by_key):
-                self._take(key, live.get(key), by_key[key], out)
+                state = live.get(key) or self._new(key)
+                first = take(state, by_key[key], late)
+                if late:
+                    self._tell_late(key, late, out)
+                if first < state.wake:
+                    state.wake = min(state.wake, closing(first) if is_lazy else first)
+                lead = state.lead
+                if state.now + lead >= state.wake or is_eager or (is_lazy and _must_not_wait(state)):
+                    self._flush(key, state, state.now + lead, out)
+                if state.wake - lead < state.timer:
+                    self._schedule(key, state)
         except Exception as ex:
             raise self._error_for(key, "on_batch") from ex
 
-    def _take(self, key: str, state: Windowed | None, values: Sequence[Any], out: list[Item]) -> None:
-        if state is None:
-            state = self._clock.new()
-            self._column.add(key, state)
-        late: list[Entry] = []
-        entries, watermark = self._clock.take(state, values, late)
+    def _new(self, key: str) -> Windowed:
+        state = self._clock.new()
+        self._column.add(key, state)
+        return state
+
+    def _tell_late(self, key: str, late: list[Entry], out: list[Item]) -> None:
         for at, value in late:
-            out.extend((key, (number, "L", value)) for number in self._windower.late(at))
-        self._flush(key, state, entries, watermark, out)
-        if self._is_empty(state):
-            self._remove(key)
-        else:
-            self._schedule(key, state)
+            out.extend([(key, (number, "L", value)) for number in self._windower.late(at)])
+        late.clear()
 
     def _notify_due(self, now: datetime, groups: Collection[int], out: list[Item]) -> None:
         self._clock.begin()
@@ -117,12 +178,9 @@ class WindowProcessor(TimedProcessor[Windowed]):
             self._schedule(key, item)
             return
         try:
-            self._flush(key, item, [], self._clock.watermark(item), out)
+            self._flush(key, item, self._clock.read(item) + item.lead, out)
         except Exception as ex:
             raise self._error_for(key, "on_notify") from ex
-        if self._is_empty(item):
-            self._remove(key)
-            return
         due = self._windowing.due(item)
         if due is not None:
             item.timer = due
@@ -132,66 +190,37 @@ class WindowProcessor(TimedProcessor[Windowed]):
         return bool(item.windows or item.queue)
 
     def _end(self, key: str, item: Windowed, out: list[Item]) -> None:
+        self._column.change((key,))
         try:
-            self._flush(key, item, [], END, out)
+            self._flush(key, item, END, out)
         except Exception as ex:
             raise self._error_for(key, "on_eof") from ex
-        self._column.change((key,))
-        if self._is_empty(item):
-            self._remove(key)
-        else:
-            self._schedule(key, item)
-
-    def _is_empty(self, state: Windowed) -> bool:
-        return not state.queue and self._windower.is_empty(state)
+        self._schedule(key, item)
 
     def _schedule(self, key: str, state: Windowed) -> None:
         """Schedule a key that may be scheduled already. A timer that is early is left alone: it costs a look."""
         due = self._windowing.due(state)
-        if due is None:
-            self._timers.drop(key)
-            state.timer = NEVER
-        elif due < state.timer:
+        if due is not None and due < state.timer:
             self._timers.set(key, from_microseconds(due), self._now)
             state.timer = due
 
-    # -- what happens to values
-
-    def _flush(self, key: str, state: Windowed, entries: list[Entry], watermark: int, out: list[Item]) -> None:
-        """Put values into windows whose turn has come, and close windows."""
-        if self._is_ordered or state.queue:
-            entries = self._ready(state, entries, watermark)
-        open_for, insert = self._windower.open, self._accumulators.insert
-        for at, value in entries:
-            for window in open_for(state, at):
-                for emit in insert(window, value):
-                    out.append((key, (window.id, "E", emit)))  # noqa: PERF401  # a generator would cost a frame
-        if self._windower.merges:
-            self._merge(key, out)
+    def _flush(self, key: str, state: Windowed, watermark: int, out: list[Item]) -> None:
+        """Put values into windows whose turn has come, and close windows; a key of which nothing is left goes."""
+        self._windowing.insert(key, state, watermark, out)
         if watermark >= state.next_us:
             for window in self._windower.close(state, watermark):
-                _emit(key, window, self._accumulators.close(window), out)
-                meta = self._windowing.metadata(window.open_us, window.close_us, window.merged or ())
-                out.append((key, (window.id, "M", meta)))
-
-    def _ready(self, state: Windowed, entries: list[Entry], watermark: int) -> list[Entry]:
-        """Queue values, and take those out whose turn has come, in their order."""
-        queue = [*(state.queue or ()), *entries]
-        if not self._is_ordered:
-            # An earlier execution was.
-            ready, rest = queue, list[Entry]()
-        else:
-            ready = sorted((entry for entry in queue if entry[0] <= watermark), key=_timestamp_of)
-            rest = [entry for entry in queue if entry[0] > watermark]
-        state.queue, state.head = rest or None, first_of(rest)
-        return ready
-
-    def _merge(self, key: str, out: list[Item]) -> None:
-        merges = self._windower.merges
-        self._windower.merges = []
-        for window, into in merges:
-            _emit(key, into, self._accumulators.merge(into, window), out)
+                for emit in self._accumulators.close(window):
+                    out.append((key, (window.id, "E", emit)))  # noqa: PERF401  # a generator would cost a frame
+                out.append((key, (window.id, "M", self._windowing.metadata(window))))
+            if not state.queue and self._windower.is_empty(state):
+                self._remove(key)
+                state.timer = FORGOTTEN
+        self._windowing.note_wake(state)
 
 
-def _emit(key: str, window: Window, emits: Iterable[Any], out: list[Item]) -> None:
-    out.extend((key, (window.id, "E", emit)) for emit in emits)
+def _must_not_wait(state: Windowed) -> bool:
+    """Tell whether values that may wait have to be put into windows all the same.
+
+    They are too many; or the watermark is ahead of the time, so that it matters when Bytewax would look.
+    """
+    return state.lead > 0 or len(state.queue or ()) > state.room

@@ -6,6 +6,7 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import bytewax.operators.windowing as win
+import pytest
 from bytewax.operators.windowing import SessionWindower, SlidingWindower, TumblingWindower
 from bytewax.testing import TimeTestingGetter
 from hypothesis import given
@@ -56,7 +57,6 @@ MAKES: dict[str, Make] = {
     "fold": lambda up, clock, windower, ordered: (
         win.fold_window("s", up, clock, windower, list, lambda acc, value: [*acc, value], list.__add__, ordered).down
     ),
-    "collect": lambda up, clock, windower, ordered: win.collect_window("s", up, clock, windower, list, ordered).down,
     "max": lambda up, clock, windower, ordered: win.max_window("s", up, clock, windower).down,
     "user": lambda up, clock, windower, ordered: win.window("s", up, clock, windower, Telling, ordered).down,
     **JOINS,
@@ -68,6 +68,8 @@ ALIGNED = st.one_of(
 )
 SESSIONS = st.builds(SessionWindower, st.sampled_from([0 * SECOND, 5 * SECOND, 20 * SECOND]))
 
+FAMILIES = {"aligned": ALIGNED, "sessions": SESSIONS}
+
 TIMES = {
     "event": {"wait": 0 * SECOND},
     "event, behind": {"wait": 15 * SECOND},
@@ -76,6 +78,10 @@ TIMES = {
     "system never asked": {"to_system": lambda time: None},
     "own": {"own_time": True, "to_system": lambda time: None},
 }
+
+
+LOOKING = {"event", "event, behind", "system asked late"}
+"""Bytewax looks at keys with old events at any time, and puts values into windows, which may be others later."""
 
 
 @st.composite
@@ -89,29 +95,32 @@ def fed(make: str, items: Items) -> Items:
     return [(key, (value[1] % 2, value)) for key, value in items] if make in JOINS else items
 
 
-ITEMS = st.lists(st.tuples(st.sampled_from("abcde"), st.tuples(st.integers(0, 90), st.integers(0, 9))), max_size=6)
+ITEMS = st.lists(st.tuples(st.sampled_from("abc"), st.tuples(st.integers(0, 60), st.integers(0, 9))), max_size=6)
 CALLS = st.lists(st.tuples(ITEMS, st.integers(0, 20)), min_size=1, max_size=8)
 """Items, and by how many seconds the time goes on behind them."""
 MAKE = st.one_of(st.sampled_from(sorted({*MAKES} - {*JOINS})), st.sampled_from(sorted(JOINS)))
 BACKEND = st.sampled_from(sorted(BACKENDS))
 
 
+@pytest.mark.parametrize("kind", ["fold", "max", "user", "join"])
+@pytest.mark.parametrize("family", FAMILIES.values(), ids=FAMILIES)
 @given(
     data=st.data(),
-    make=MAKE,
-    family=st.sampled_from([ALIGNED, SESSIONS]),
     time=st.sampled_from(sorted(TIMES)),
     runs=st.lists(st.tuples(CALLS, BACKEND), min_size=1, max_size=3),
 )
 def test_each_call_gives_what_bytewax_gives(
-    data: st.DataObject, make: str, family: Any, time: str, runs: list[Any]
+    kind: str, family: Any, data: st.DataObject, time: str, runs: list[Any]
 ) -> None:
-    """In its order, through executions that do not even agree on the windows, or on which clock is the right one."""
-    clock = TimeTestingGetter(at(20))
+    """In its order, through executions that do not even agree on the windows, and whether there is an order."""
+    clock = TimeTestingGetter(at(15))
     with TemporaryDirectory() as folder:
         plain, ours = Plain(clock), Ours(clock, Path(folder))
+        make = data.draw(st.sampled_from([name for name in sorted(MAKES) if name.startswith(kind)]))
+        definition = data.draw(definitions(make, family, time))
         for calls, backend in runs:
-            definition = data.draw(definitions(make, family, time))
+            if time not in LOOKING:
+                definition = data.draw(definitions(make, family, time))
             plain.begin(definition)
             ours.begin(definition, backend)
             assert ours.activate([]) == plain.activate([])
@@ -127,7 +136,7 @@ def test_each_call_gives_what_bytewax_gives(
 @given(
     data=st.data(),
     make=MAKE,
-    family=st.sampled_from([ALIGNED, SESSIONS]),
+    family=st.sampled_from([*FAMILIES.values()]),
     time=st.sampled_from(["own", "system never asked"]),
     calls=st.lists(st.tuples(ITEMS, st.integers(-30, 20)), min_size=1, max_size=10),
     backend=BACKEND,
@@ -152,12 +161,12 @@ def test_a_time_that_goes_back(
 @given(
     data=st.data(),
     make=MAKE,
-    family=st.sampled_from([ALIGNED, SESSIONS]),
+    family=st.sampled_from([*FAMILIES.values()]),
     runs=st.lists(st.tuples(CALLS, BACKEND), min_size=2, max_size=3),
 )
 def test_rows_of_the_logics_are_read(data: st.DataObject, make: str, family: Any, runs: list[Any]) -> None:
     """A key goes on from where Bytewax's logic left it."""
-    clock = TimeTestingGetter(at(20))
+    clock = TimeTestingGetter(at(15))
     definition = data.draw(definitions(make, family, "own"))
     with TemporaryDirectory() as folder:
         plain, ours = Plain(clock), Ours(clock, Path(folder))
@@ -169,3 +178,18 @@ def test_rows_of_the_logics_are_read(data: st.DataObject, make: str, family: Any
                 clock.advance(seconds * SECOND)
         assert by_key(ours.end()) == by_key(plain.end())
         ours.store.close()
+
+
+@pytest.mark.parametrize("make", JOINS)
+def test_sessions_that_merge(make: str, tmp_path: Path) -> None:
+    """What each of them has seen of a side is seen by both, in the order that the mode says."""
+    clock = TimeTestingGetter(at(15))
+    definition = Definition(MAKES[make], SessionWindower(20 * SECOND), ordered=False, wait=1000 * SECOND)
+    plain, ours = Plain(clock), Ours(clock, tmp_path)
+    plain.begin(definition)
+    ours.begin(definition, "heap")
+    for items in ([(0, 0)], [(30, 2)], [(30, 1), (60, 3)], [(15, 4)], [(90, 5), (45, 6)]):
+        batch = fed(make, [("a", item) for item in items])
+        assert ours.activate(batch) == plain.activate(batch)
+    assert ours.end() == plain.end()
+    ours.store.close()
