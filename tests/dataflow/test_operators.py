@@ -1,13 +1,16 @@
 """That the flows of the tests hold every stateful operator that Bytewax has."""
 
 from collections.abc import Callable, Iterator
+from datetime import timedelta
 from types import CodeType
 from typing import Any
 
 import bytewax.operators
+import bytewax.operators as op
 import bytewax.operators.windowing
 import pytest
-from bytewax.dataflow import Operator
+from bytewax.dataflow import Dataflow, Operator
+from bytewax.testing import TestingSource
 
 from bytewax_state import Settings
 from bytewax_state.dataflow.attach import _stateful, stateful_steps
@@ -55,6 +58,19 @@ def test_operators_on_plain_values_are_recognised(operator: str) -> None:
     ((_, step, outer),) = _stateful(flow_of(operator, [], []).substeps)
     made = choose(step, outer, Settings(uri=None)).make(Store(None, heap, 128, range(128), {}), bytes(8), utc_now)
     assert type(made) is SWAPPED.get(operator, LogicProcessor)
+
+
+class Interval(timedelta):
+    """An interval of a class of somebody else's, which may add up to times of another class."""
+
+
+def test_a_timeout_of_another_class_is_left_to_the_logics() -> None:
+    """As what becomes of it is not known."""
+    flow = Dataflow("flow")
+    op.collect("s", op.input("inp", flow, TestingSource([])), Interval(days=1), 7)
+    ((_, step, outer),) = _stateful(flow.substeps)
+    made = choose(step, outer, Settings(uri=None)).make(Store(None, heap, 128, range(128), {}), bytes(8), utc_now)
+    assert type(made) is LogicProcessor
 
 
 @pytest.mark.parametrize("operator", OPERATORS)
