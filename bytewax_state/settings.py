@@ -86,6 +86,10 @@ def _read_duration(value: object) -> object:
     return value if isinstance(value, timedelta) else read_duration(str(value))
 
 
+def _read_optional_duration(value: object) -> object:
+    return None if value is None or value == "none" else _read_duration(value)
+
+
 class PathError(ValueError):
     """A path that cannot be made absolute. What it says is shown to the user."""
 
@@ -201,6 +205,14 @@ class Settings(BaseSettings):
         json_schema_extra={"expected": "a duration such as '90s', '10m', '1h' or '2d'"},
     )
     """How long a version stays once a newer one is committed; at least Bytewax's backup interval."""
+
+    forget_sessions: Annotated[timedelta | None, BeforeValidator(_read_optional_duration)] = Field(
+        None,
+        gt=timedelta(0),
+        le=timedelta(days=999_999),
+        json_schema_extra={"expected": "a duration such as '90s', '10m', '1h' or '2d', or 'none'"},
+    )
+    """How long a key without open sessions is remembered; `None`: for ever, as Bytewax does."""
 
     codec: Literal["msgpack", "pickle"] = _setting("msgpack", "'msgpack' or 'pickle'")
     """How values are written; both are read, whatever is set."""

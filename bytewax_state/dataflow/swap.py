@@ -128,7 +128,7 @@ def _by_windows(step_id: str, outer: tuple[Any, ...], settings: Settings) -> Run
 
     def make(store: Store, mark: bytes, now: Callable[[], datetime]) -> Processor:
         rows = StepCodec(step_id, codec(settings.codec))
-        return windowing.processor_of(outer, store, settings.key_groups, rows, mark, now)
+        return windowing.processor_of(outer, store, settings, rows, mark, now)
 
     return Runner(window_state(windowing.kind_of(outer), settings.codec), True, make)
 

@@ -25,6 +25,7 @@ from bytewax_state.keyed.window_rows import WindowRows
 from bytewax_state.keyed.windowed import DAY, SECOND, Window, Windowed, microseconds
 from bytewax_state.keyed.windowers import Session, Sliding, Tumbling, Windower
 from bytewax_state.keyed.windows import Windowing, WindowProcessor
+from bytewax_state.settings import Settings
 from bytewax_state.store.store import Store
 from bytewax_state.store.timers import from_microseconds
 
@@ -50,9 +51,11 @@ def kind_of(outer: tuple[Any, ...]) -> str:
 
 
 def processor_of(
-    outer: tuple[Any, ...], store: Store, key_groups: int, codec: StepCodec, mark: bytes, now: Now
+    outer: tuple[Any, ...], store: Store, settings: Settings, codec: StepCodec, mark: bytes, now: Now
 ) -> Processor:
     """Make the processor of a known step on one worker.
+
+    :arg settings: Of the step.
 
     :arg mark: Eight bytes that no other store has.
 
@@ -62,11 +65,12 @@ def processor_of(
     windower, clock = _windower(outer), _clock(outer, now)
     assert windower is not None
     assert clock is not None
-    windowing = Windowing(clock, windower, _accumulators(outer), outer[-1].ordered, _metadata)
+    forget = None if settings.forget_sessions is None else _duration(settings.forget_sessions)
+    windowing = Windowing(clock, windower, _accumulators(outer), outer[-1].ordered, _metadata, forget)
     snapshot_failed, builder_failed = partial(snapshot_error, codec.step_id), partial(builder_error, codec.step_id)
     converted = partial(_converted, codec.step_id, windowing)
     rows = WindowRows(codec, windowing, converted, snapshot_failed, builder_failed)
-    states = States(store, key_groups, rows, mark, now)
+    states = States(store, settings.key_groups, rows, mark, now)
     return WindowProcessor(states, windowing, partial(error_in, codec.step_id), now)
 
 

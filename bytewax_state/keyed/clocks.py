@@ -22,6 +22,8 @@ ToSystem: TypeAlias = Callable[[datetime], datetime | None]
 class Clock(ABC):
     """What time it is for a key. The system's time is read once for all keys of a call."""
 
+    is_system = True
+    """Whether it goes by the system's time."""
     is_plain = True
     """Whether timestamps are the system's times, as far as anybody asks for one at the time of the other."""
 
@@ -202,7 +204,7 @@ class UserTime(EventTime):
 
         """
         super().__init__(timestamp_of, wait, now, to_system)
-        self.is_plain = False
+        self.is_system = self.is_plain = False
 
     def begin(self) -> None:
         """See `Clock.begin`; as in Bytewax, the time is read for each key."""

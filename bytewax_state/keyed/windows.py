@@ -38,6 +38,8 @@ class Windowing:
     metadata: Callable[[Window], Any]
     """Makes what is emitted of a closed window."""
 
+    forget: int | None = None
+    """How long a key is remembered that has nothing open; `None`: for ever."""
     is_lazy: bool = field(init=False)
     """Whether nobody can tell when values are put into windows, as long as that is before these close."""
     is_eager: bool = field(init=False)
@@ -51,7 +53,7 @@ class Windowing:
     def due(self, state: Windowed) -> int | None:
         """Say when to wake a key; `None`: never."""
         if state.wake >= NEVER:
-            return None
+            return None if self.forget is None or not self.clock.is_system else min(state.now + self.forget, END)
         if self.is_lazy and state.lead <= 0:
             # Bytewax would look from some time before on, again and again.
             due = state.wake - state.lead
@@ -176,6 +178,10 @@ class WindowProcessor(TimedProcessor[Windowed]):
         if due is None or due > microseconds(now):
             # The timer was early. Bytewax would not look at the key yet, though it might find something.
             self._schedule(key, item)
+            return
+        if item.wake >= NEVER:
+            # Nothing is open, and nothing came for so long that the key is to be forgotten.
+            self._remove(key)
             return
         try:
             self._flush(key, item, self._clock.read(item) + item.lead, out)

@@ -193,3 +193,29 @@ def test_sessions_that_merge(make: str, tmp_path: Path) -> None:
         assert ours.activate(batch) == plain.activate(batch)
     assert ours.end() == plain.end()
     ours.store.close()
+
+
+@pytest.mark.parametrize("backend", BACKENDS)
+def test_a_key_without_sessions_is_forgotten(backend: str, tmp_path: Path) -> None:
+    """After so long without an item, and not before; then its ids begin again, and nothing is late."""
+    clock = TimeTestingGetter(at(0))
+    definition = Definition(MAKES["fold"], SessionWindower(5 * SECOND), wait=SECOND)
+    ours = Ours(clock, tmp_path, forget_sessions=timedelta(hours=1))
+    ours.begin(definition, backend)
+    keys = [f"key{number}" for number in range(20)]
+    ours.activate([(key, (0, 0)) for key in keys])
+    clock.advance(60 * SECOND)
+    assert [number for _, (number, event, _) in ours.activate([]) if event == "M"] == [0] * len(keys)
+    clock.advance(30 * SECOND)
+    assert ours.activate([("key7", (0, 0))]) == [("key7", (-1, "L", (0, 0)))]
+    ours.begin(definition, backend)
+    clock.advance(timedelta(hours=1) - 20 * SECOND)
+    assert ours.activate([]) == []
+    ours.activate([("key8", (9000, 0))])
+    assert ours.rows() == {"key7", "key8"}
+    clock.advance(timedelta(hours=3))
+    assert [number for _, (number, event, _) in ours.activate([]) if event == "M"] == [0]
+    clock.advance(timedelta(hours=2))
+    assert ours.activate([]) == []
+    assert ours.rows() == set()
+    ours.store.close()

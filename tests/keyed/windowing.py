@@ -136,10 +136,10 @@ class Plain:
 class Ours:
     """The processor of a step, with its store."""
 
-    def __init__(self, time: TimeTestingGetter, folder: Path) -> None:
+    def __init__(self, time: TimeTestingGetter, folder: Path, **chosen: Any) -> None:
         self._time = time
         self._folder = folder
-        self._restored = False
+        self._chosen = chosen
         self._began = 0
         self.store: Store
         self.processor: TimedProcessor[Any]
@@ -150,7 +150,7 @@ class Ours:
         if self._began:
             self.store.freeze(at)
             self.store.close()
-        chosen = Settings(uri=None, key_groups=GROUPS)
+        chosen = Settings(uri=None, key_groups=GROUPS, **self._chosen)
         step, outer = definition.step(self._time, plain=by_logic)
         run: Runner = by_logics(step.step_id, step.builder, chosen) if by_logic else choose(step, outer, chosen)
         table = Table.open(at, Memory.of(8 << 20), create=not self._began)
@@ -170,6 +170,10 @@ class Ours:
         while self.processor.states.is_due(self._time.get()):
             out += self.processor.on_due(range(GROUPS))
         return out
+
+    def rows(self) -> set[str]:
+        """Name the keys that have a state."""
+        return {key for keys in self.processor._column.walk(lambda state: True) for key in keys}
 
     def end(self) -> Items:
         """Tell that the input has ended."""
