@@ -25,7 +25,7 @@ MIB = 1024 * KIB
 SST_BYTES = 64 * MIB
 """How large a file becomes before the next one is begun."""
 
-RUNS = 12
+RUNS = 20
 """How many sorted runs a table may have before some of them are merged."""
 
 
@@ -119,8 +119,8 @@ def _blocks(memory: Memory) -> BlockBasedOptions:
 
 def _lay_out(blocks: BlockBasedOptions) -> None:
     blocks.set_block_size(4 * KIB)
-    # 1 % false positives: a read asks about one run of the many that universal compaction keeps.
-    blocks.set_bloom_filter(10, False)
+    # One in a thousand positives is false: a read asks about one run of the many that universal compaction keeps.
+    blocks.set_bloom_filter(14, False)
     blocks.set_format_version(5)
 
 
@@ -146,4 +146,8 @@ def _compact(options: Options) -> None:
     options.set_level_zero_stop_writes_trigger(6 * RUNS)
     options.set_target_file_size_base(SST_BYTES)
     universal = UniversalCompactOptions()
+    # The runs of an epoch each are of about one size, and merged together once there are as many as may be.
+    universal.size_ratio = 20
+    # A file of rows that were overwritten is paid for, and fetched at a restart, like any other.
+    universal.max_size_amplification_percent = 80
     options.set_universal_compaction_options(universal)

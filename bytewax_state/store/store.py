@@ -151,6 +151,10 @@ class Store:
         version, changed_bytes = self.version + 1, self._rows.changed_bytes
         changes = None if whole else self._rows.changes
         if changes is None:
+            if version == 1 and not self.restored:
+                # A load of many rows ends in several large files, which compaction merges some epochs later. It would
+                # be uploaded twice.
+                self._rows.table.merge()
             self._rows.table.checkpoint(path)
             self._rows.note_image()
         self.version = version

@@ -173,6 +173,17 @@ class Table:
             db.flush()
             Checkpoint(db).create_checkpoint(str(path))
 
+    def merge(self) -> None:
+        """Merge all rows into one sorted run, if there are several.
+
+        :raises StorageError: If the disk is full or fails.
+
+        """
+        with self._opened() as db:
+            db.flush()
+            if len(db.live_files()) > 1:
+                db.compact_range(None, None)
+
     def clip(self, ranges: Iterable[Range]) -> None:
         """Delete ranges of rows.
 

@@ -18,7 +18,7 @@ from tests.dataflow.runs import Batch, Job, Run
 from tests.dataflow.test_random_flows import STEPS
 
 EPOCHS = 300
-SMALL = 4_000
+SMALL = 4_500
 """Bytes of a manifest, where there is little state."""
 
 

@@ -28,6 +28,21 @@ def image(tmp_path: Path) -> Path:
     return tmp_path / "image"
 
 
+def test_a_merge_leaves_one_sorted_run(tmp_path: Path) -> None:
+    """With the newest row of each key, and none of those that were deleted."""
+    table = Table.open(tmp_path / "live", MEMORY, create=True)
+    for number in range(3):
+        table.write((key, b"%d" % number) for key, _ in ROWS)
+        table.write([(ROWS[number][0], None)])
+        table.checkpoint(tmp_path / f"image-{number}")
+    assert len(list((tmp_path / "image-2").glob("*.sst"))) == 3
+    table.merge()
+    table.checkpoint(tmp_path / "merged")
+    assert len(list((tmp_path / "merged").glob("*.sst"))) == 1
+    assert dict(table.scan(*ALL)) == {key: b"2" for key, _ in ROWS if key != ROWS[2][0]}
+    table.close()
+
+
 def damage(image: Path) -> None:
     """Flip a bit in the first third of the rows' file."""
     (path,) = image.glob("*.sst")
