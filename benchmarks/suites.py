@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 from itertools import groupby
 from typing import Protocol
 
-from benchmarks import key_growth, memory, pauses, quix, resume, state_size, upload_amplification
+from benchmarks import epochs, key_growth, memory, pauses, quix, resume, state_size, upload_amplification
 from benchmarks.apart import RunFailedError
 from benchmarks.cases import CASES
 from benchmarks.figures import Figure, Report
@@ -38,6 +38,8 @@ SUITES: dict[str, Suite] = {
     "state_size": state_size.figures,
     "upload_amplification": upload_amplification.figures,
     "quix": quix.figures,
+    "epochs": epochs.figures,
+    "large_epochs": epochs.large_figures,
 }
 
 
