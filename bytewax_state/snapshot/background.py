@@ -15,12 +15,15 @@ logger = logging.getLogger("bytewax_state")
 class Background:
     """Does something, each time it is asked to, in a thread that ends with it."""
 
-    def __init__(self, work: Callable[[], None]) -> None:
+    def __init__(self, work: Callable[[], None], name: str = "retain") -> None:
         """Init.
 
         :arg work: What to do.
 
+        :arg name: What the thread is called, by whoever looks at the threads.
+
         """
+        self._name = f"bytewax-state-{name}"
         self._work = work
         self._lock = threading.Lock()
         self._thread: threading.Thread | None = None
@@ -41,7 +44,7 @@ class Background:
             if not self._is_running:
                 self._is_running = True
                 # A daemon: Python would wait for any other thread at its end, also in a child that C forked without it.
-                self._thread = threading.Thread(target=self._run, name="bytewax-state-retain", daemon=True)
+                self._thread = threading.Thread(target=self._run, name=self._name, daemon=True)
                 self._thread.start()
 
     def check(self) -> None:

@@ -107,6 +107,7 @@ def publish(
     origin: Origin,
     frozen: Frozen,
     todo: Plan,
+    ahead: Mapping[str, "Sent"],
     epoch: int,
     at: datetime,
     threads: int,
@@ -119,6 +120,8 @@ def publish(
 
     :arg todo: What that takes.
 
+    :arg ahead: Local name to what was uploaded already, and no manifest names yet.
+
     :arg epoch: Newest epoch whose items the version has seen.
 
     :arg threads: How many files to upload at once.
@@ -130,7 +133,9 @@ def publish(
 
     """
     began = time.perf_counter()
-    sent = _upload(catalog.storage, origin.store, todo.new, threads)
+    left = [path for path in todo.new if path.name not in ahead]
+    sent = [ahead[path.name] for path in todo.new if path.name in ahead]
+    sent += _upload(catalog.storage, origin.store, left, threads)
     files = (*(one.entry for one in sent), *todo.reused)
     stats = Stats(
         rows=sum(frozen.rows.values()),
@@ -165,22 +170,33 @@ def publish(
     return manifest
 
 
-def _upload(storage: Storage, store: StoreId, files: Sequence[Path], threads: int) -> list["_Sent"]:
+def _upload(storage: Storage, store: StoreId, files: Sequence[Path], threads: int) -> list["Sent"]:
     if len(files) < 2:
         # The thread of a pool would take as long to start as a small file to upload.
-        return [_send(storage, store, path) for path in files]
+        return [send(storage, store, path) for path in files]
     with ThreadPoolExecutor(threads, thread_name_prefix="bytewax-state-upload") as pool:
-        return list(pool.map(lambda path: _send(storage, store, path), files))
+        return list(pool.map(lambda path: send(storage, store, path), files))
 
 
 @dataclass(frozen=True, slots=True)
-class _Sent:
+class Sent:
+    """A file that was uploaded."""
+
     entry: FileEntry
     hash_seconds: float
     upload_seconds: float
 
 
-def _send(storage: Storage, store: StoreId, path: Path) -> _Sent:
+def send(storage: Storage, store: StoreId, path: Path) -> Sent:
+    """Upload a file.
+
+    :arg store: Whose it is.
+
+    :arg path: Local file, under its local name.
+
+    :raises StorageError: If it cannot be read or written, for good.
+
+    """
     began = time.perf_counter()
     with local_disk(path):
         digest = hash_file(path)
@@ -188,7 +204,7 @@ def _send(storage: Storage, store: StoreId, path: Path) -> _Sent:
         storage.put_file(path, store.file(path.name))
         below = file_path(store.store_id, path.name)
         entry = FileEntry(local=path.name, path=below, size=path.stat().st_size, sha256=digest)
-    return _Sent(entry, hashed - began, time.perf_counter() - hashed)
+    return Sent(entry, hashed - began, time.perf_counter() - hashed)
 
 
 def _report(manifest: Manifest) -> None:

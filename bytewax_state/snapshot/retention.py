@@ -169,7 +169,7 @@ class Collector:
         self._lineage = lineage
         self._lock = Lock()  # of all that is noted
         self._past = [Published(CLAIM, frozenset())]
-        self._uploading: frozenset[str] = frozenset()
+        self._uploading: set[str] = set()
         self._newest: Manifest | None = None
         self._committed_at: datetime | None = None
         self._settled: frozenset[str] = frozenset()  # stores that rounds have dealt with
@@ -189,7 +189,7 @@ class Collector:
                 self._committed_at = now
 
     def note_upload(self, names: Iterable[str]) -> None:
-        """Note files that the next version will name, before the first of them is uploaded.
+        """Note files that a later version will name, before the first of them is uploaded.
 
         A look shows them while no manifest names them yet. Where the upload takes longer than the grace period, the
         second look shows them like that too.
@@ -198,18 +198,21 @@ class Collector:
 
         """
         with self._lock:
-            self._uploading = frozenset(names)
+            self._uploading.update(names)
 
-    def note_published(self, manifest: Manifest) -> None:
+    def note_published(self, manifest: Manifest, uploaded: Iterable[str] | None = None) -> None:
         """Note a version that was published.
 
         :arg manifest: As it was written.
+
+        :arg uploaded: Names of what else was uploaded, and a later version may name; `None`: all that was noted, but
+            for what this one names.
 
         """
         with self._lock:
             self._newest = manifest
             self._past.append(published(manifest))
-            self._uploading = frozenset()
+            self._uploading = self._uploading - self._past[-1].files if uploaded is None else set(uploaded)
 
     def is_due(self) -> bool:
         """Tell whether `collect` has something to do by now."""

@@ -9,15 +9,17 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import datetime
+from pathlib import Path
 
 from bytewax_state.errors import ConflictError
 from bytewax_state.settings import Settings
+from bytewax_state.snapshot.ahead import Ahead
 from bytewax_state.snapshot.background import Background
 from bytewax_state.snapshot.catalog import Catalog
 from bytewax_state.snapshot.lineage import Lineage
 from bytewax_state.snapshot.manifest import CLAIM, FileEntry, Manifest, name_of
 from bytewax_state.snapshot.origin import Origin
-from bytewax_state.snapshot.publish import Durable, plan, publish
+from bytewax_state.snapshot.publish import Durable, Sent, plan, publish, send
 from bytewax_state.snapshot.retention import Collector, Policy
 from bytewax_state.snapshot.workspace import Workspace
 from bytewax_state.store.store import Frozen, Store
@@ -76,6 +78,7 @@ class Versions:
         self._ancestors = origin.ancestors  # those that there still are; any of before are more, and do no harm
         self._images: deque[int] = deque()  # versions that were published, and have not been tidied up behind
         self._background = Background(self._retain)
+        self._ahead = Ahead(workspace.live, self._send)
 
     def freeze(self, store: Store, epoch: int) -> int:
         """Freeze the next version, which is to be published then.
@@ -108,6 +111,7 @@ class Versions:
             self._waiting.popleft()
             if one.frozen.path is not None:
                 self._images.append(one.frozen.version)
+                self._ahead.begin()
             if self._images or self._collector.is_due():
                 self._background.ask()
 
@@ -116,18 +120,28 @@ class Versions:
         self._background.settle()
 
     def close(self) -> None:
-        """Return once nothing is being deleted any more. May be called more than once."""
+        """Return once nothing is being uploaded or deleted any more. May be called more than once."""
+        self._ahead.close()
         self._background.close()
 
     def _publish(self, one: _Waiting) -> None:
         todo = plan(one.frozen.path, self._durable)
+        ahead = self._ahead.end() if todo.new else {}
         self._collector.note_upload(self._origin.store.file(path.name) for path in todo.new)
         origin = replace(self._origin, ancestors=self._ancestors)
-        manifest = publish(self._catalog, origin, one.frozen, todo, one.epoch, one.at, self._threads)
+        manifest = publish(self._catalog, origin, one.frozen, todo, ahead, one.epoch, one.at, self._threads)
         if manifest.version == 1:
             self._check_claim(manifest)
-        self._collector.note_published(manifest)
         self._durable = Durable({entry.local: entry for entry in manifest.files}, manifest.inline)
+        left = None
+        if todo.new:
+            # Nothing is uploaded ahead just now, so nothing can be noted in between.
+            left = map(self._origin.store.file, self._ahead.note_published(self._durable.files))
+        self._collector.note_published(manifest, left)
+
+    def _send(self, path: Path) -> Sent:
+        self._collector.note_upload([self._origin.store.file(path.name)])
+        return send(self._catalog.storage, self._origin.store, path)
 
     def _retain(self) -> None:
         self._ancestors = self._collector.collect()
