@@ -5,14 +5,23 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
 
+import bytewax.operators as op
 import bytewax.operators.windowing as win
 import pytest
+from bytewax.dataflow import Dataflow
 from bytewax.operators.windowing import SessionWindower, SlidingWindower, TumblingWindower
-from bytewax.testing import TimeTestingGetter
+from bytewax.testing import TestingSink, TestingSource, TimeTestingGetter
 from hypothesis import given
 from hypothesis import strategies as st
 
+from bytewax_state import Settings
+from bytewax_state.dataflow.attach import _stateful
+from bytewax_state.dataflow.execution import utc_now
+from bytewax_state.dataflow.logic_processor import LogicProcessor
+from bytewax_state.dataflow.swap import choose
 from bytewax_state.keyed.plain import by_key
+from bytewax_state.keyed.windows import WindowProcessor
+from bytewax_state.store.store import Store, heap
 from tests.dataflow.flows import START
 from tests.keyed.windowing import BACKENDS, Definition, Items, Make, Ours, Plain, at
 
@@ -219,3 +228,35 @@ def test_a_key_without_sessions_is_forgotten(backend: str, tmp_path: Path) -> No
     assert ours.activate([]) == []
     assert ours.rows() == set()
     ours.store.close()
+
+
+class OwnClock(win.EventClock[Any]):
+    """Is not Bytewax's own, though nothing about it is another."""
+
+
+class OwnWindower(SessionWindower):
+    """Is not Bytewax's own either."""
+
+
+def _clock(cls: type[win.EventClock[Any]], wait: timedelta = SECOND) -> win.EventClock[Any]:
+    return cls(lambda value: at(value[0]), wait)
+
+
+PLAIN = (_clock(win.EventClock), SessionWindower(SECOND))
+UNKNOWN = {
+    "clock": (_clock(OwnClock), PLAIN[1]),
+    "wait": (_clock(win.EventClock, -SECOND), PLAIN[1]),
+    "windower": (PLAIN[0], OwnWindower(SECOND)),
+    "length": (PLAIN[0], TumblingWindower(0 * SECOND, START)),
+    "alignment": (PLAIN[0], TumblingWindower(SECOND, START.replace(tzinfo=None))),
+}
+
+
+@pytest.mark.parametrize("parts", [PLAIN, *UNKNOWN.values()], ids=["plain", *UNKNOWN])
+def test_what_is_not_known_is_run_by_bytewax(parts: tuple[Any, Any]) -> None:
+    """Derived classes may do anything, and numbers that are out of range fail in Bytewax's own words."""
+    flow = Dataflow("flow")
+    op.output("out", win.collect_window("s", op.input("inp", flow, TestingSource([])), *parts).down, TestingSink([]))
+    ((_, step, outer),) = _stateful(flow.substeps)
+    made = choose(step, outer, Settings(uri=None)).make(Store(None, heap, 128, range(128), {}), bytes(8), utc_now)
+    assert type(made) is (WindowProcessor if parts is PLAIN else LogicProcessor)
