@@ -99,7 +99,7 @@ def _serve(catalog: Catalog, store: StoreId, wanted: Sequence[Ref]) -> Iterator[
         check_compatible(manifest, wanted[0].key_groups, HASH, NAMES_ID)
         served = [ref for ref in left if serves(manifest, ref)]
         if served and is_enough(len(served)):
-            left = [ref for ref in left if ref not in served]
+            left = [ref for ref in left if not serves(manifest, ref)]
             yield Source(manifest, tuple(sorted(ref.group for ref in served)))
         if not left:
             if unread is not None:

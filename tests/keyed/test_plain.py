@@ -179,6 +179,28 @@ def test_rows_of_a_join_are_those_of_plain_bytewax(operator: str, items: list[An
     assert found == expected
 
 
+class Array:
+    """A state that refuses to be compared, as an array of numpy does."""
+
+    def __eq__(self, other: object) -> bool:
+        msg = "ambiguous"
+        raise ValueError(msg)
+
+    __hash__ = object.__hash__
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb-2"])
+def test_a_state_is_never_compared(backend: str, tmp_path: Path) -> None:
+    """Neither to find out whether it is in memory, nor whether it has to be written, spilled and kept."""
+    step = partial(op.stateful_map, "s", mapper=lambda state, value: (state or Array(), value))
+    running = Running(step, True, BACKENDS[backend], tmp_path / "live", restored=False)
+    items = [(key, 1) for key in "abcabcaabbcc"]
+    assert [item for one in items for item in running.processor.on_items([one])] == items
+    running.processor.on_items(items)
+    running.store.freeze(tmp_path / "frozen")
+    running.store.close()
+
+
 def _raise(state: Any, value: Any) -> Any:
     msg = "no"
     raise KeyError(msg)
