@@ -133,7 +133,7 @@ CASES: tuple[Case, ...] = (
     *_sizes(Case("hot_keys", "stateful_map", "rocksdb", 2_000_000, hot=0.9, cached=0.02), _ratios(2.5), _HOT),
     Case("many_keys", "stateful_map", "rocksdb", 5_000_000, 0.7, their_operator="rocksdict", cached=0.02),
     *_heap("fold_window", 10_000, 20, _HISTORIC),
-    Case("fold_window", "fold_window", "heap", 100_000, 40, items=2_000),
+    Case("fold_window", "fold_window", "heap", 100_000, 40, items=1_000),
     *_heap("fold_window_now", 1_000, 1.5, _LIVE),
     *_heap("fold_window_now", 100_000, 6, _LIVE),
     *_windows("sliding_window", 8, 2),
