@@ -41,7 +41,7 @@ class LogicProcessor(TimedProcessor[Logic]):
     def _on_values(self, by_key: dict[str, list[Any]], out: list[Item]) -> None:
         """See `TimedProcessor._on_values`."""
         live = self._column.live
-        logics, set_timer, now = self._logics, self._timers.set, self._now
+        logics, timers, at = self._logics, self._timers, self._now()
         key, method = "", "on_batch"
         try:
             for key in sorted(by_key) if len(by_key) > 1 else by_key:
@@ -57,10 +57,13 @@ class LogicProcessor(TimedProcessor[Logic]):
                 if done is False or not _checked(done):
                     method = "notify_at"
                     due = logic.notify_at()
-                    # As Bytewax does it: after a batch, `None` leaves the schedule as it is.
+                    # As Bytewax does it: after a batch, `None` leaves the schedule as it is, and so does any answer of
+                    # a key that is due by now, which is notified all the same.
                     if due is not None:
                         self.is_timed = True
-                        set_timer(key, plain_time(due), now)
+                        due = plain_time(due)
+                        if not timers.is_due(key, at):
+                            timers.set(key, due, self._now)
                     method = "on_batch"
                 else:
                     self._remove(key)

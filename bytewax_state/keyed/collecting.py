@@ -138,8 +138,7 @@ class CollectProcessor(TimedProcessor[Collected]):
 
     def _put_off(self, key: str, due: datetime, now: datetime) -> None:
         """Schedule a key. As in Bytewax, one that is due already is notified, once its values have come."""
-        before = self._timers.get(key)
-        if before is None or before > now:
+        if not self._timers.is_due(key, now):
             self._timers.set(key, due, self._now)
 
     def _notify(self, key: str, item: Collected, now: datetime, out: list[Item]) -> None:

@@ -86,6 +86,11 @@ class TimerQueue:
         entry = self._entries.get(key)
         return None if entry is None else entry[1]
 
+    def is_due(self, key: str, at: datetime) -> bool:
+        """Tell whether a key in memory is to be notified by some time."""
+        entry = self._entries.get(key)
+        return entry is not None and entry[0] <= at
+
     def set(self, key: str, due: datetime, now: Clock) -> None:
         """Schedule a key, in place of what it asked for before; see `Timers.set`."""
         entry = self._entries.get(key)

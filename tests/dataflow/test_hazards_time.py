@@ -14,7 +14,7 @@ import bytewax.operators as op
 import bytewax.operators.windowing as win
 import pytest
 from bytewax.dataflow import Stream
-from bytewax.operators import StatefulBatchLogic
+from bytewax.operators import StatefulBatchLogic, StatefulLogic
 from bytewax.operators.windowing import EventClock, SystemClock, TumblingWindower, Windower
 from bytewax.testing import TimeTestingGetter
 
@@ -102,6 +102,45 @@ def test_a_key_that_is_complete_is_not_notified(way: Way) -> None:
     ours = way.results(batched(Mindful), batches)
     assert ours["a "].count("notified") == 1
     assert all("notified" not in ours[key][ours[key].index("stopped") :] for key in ("b ", "c "))
+
+
+class Session(StatefulLogic[int, list[int], Any]):
+    """Emits its values when there was none for some time."""
+
+    def __init__(self, state: Any) -> None:
+        self.values, self.at = state or ([], None)
+
+    def on_item(self, value: int) -> tuple[Iterable[list[int]], bool]:
+        self.values.append(value)
+        self.at = datetime.now(timezone.utc) + SOON
+        return [], False
+
+    def on_notify(self) -> tuple[Iterable[list[int]], bool]:
+        return [self.values], True
+
+    def on_eof(self) -> tuple[Iterable[list[int]], bool]:
+        return [self.values], True
+
+    def notify_at(self) -> datetime | None:
+        return self.at
+
+    def snapshot(self) -> Any:
+        return self.values, self.at
+
+
+def test_a_key_that_is_due_when_a_value_comes(spilling: Settings) -> None:
+    """It is notified with that value, though its logic asks for another time then."""
+
+    def work(item: tuple[str, int]) -> tuple[str, int]:
+        time.sleep(0.8 if item[1] == 2 else 0)
+        return item
+
+    step: Step = lambda up: op.stateful("s", op.map("work", up, work), Session)  # noqa: E731
+    expected = results(step, cut([("a", 1), ("a", 2), ("a", 3)]))
+    assert expected == {"a ": [[1, 2], [3]]}
+    for backend in ("heap", "rocksdb"):
+        chosen = spilling.model_copy(update={"backend": backend, "uri": None})
+        assert results(step, cut([("a", 1), ("a", 2), ("a", 3)]), chosen) == expected
 
 
 SYSTEM = TimeTestingGetter(START)

@@ -134,8 +134,12 @@ class World:
         due = None if after is None else self.clock() + timedelta(seconds=after)
         timeline.put(key, value, due, self.clock())
         before = timeline.current.get(key)
-        # A batch after which a logic asks for nothing leaves its schedule as it is.
-        timeline.current[key] = value, due or (before[1] if before else None)
+        scheduled = before[1] if before else None
+        # A batch after which a logic asks for nothing leaves its schedule as it is, and so does one of a key that is
+        # due.
+        if due is None or (scheduled is not None and scheduled <= self.clock()):
+            due = scheduled
+        timeline.current[key] = value, due
 
     def delete(self, key: str) -> None:
         self.main.put(key, None, None, self.clock())
