@@ -43,6 +43,7 @@ class Ahead:
         self._scratch = live.parent / "ahead"
         self._send = send
         self._sent: dict[str, Sent] = {}
+        self._untold: list[Sent] = []  # those that no version has counted yet
         self._known: Mapping[str, FileEntry] = {}
         self._stopped = threading.Event()
         self._background = Background(self._run, "ahead")
@@ -78,6 +79,11 @@ class Ahead:
         self._background.settle()
         return self._sent
 
+    def tell(self) -> list[Sent]:
+        """Return what was uploaded since the last call, be it of use or not."""
+        told, self._untold = self._untold, []
+        return told
+
     def close(self) -> None:
         """Upload no more, whatever came of it. May be called more than once."""
         self._stopped.set()
@@ -105,7 +111,8 @@ class Ahead:
             self._scratch.mkdir(exist_ok=True)
             os.link(path, mine)
             try:
-                self._sent[path.name] = self._send(mine)
+                sent = self._sent[path.name] = self._send(mine)
+                self._untold.append(sent)
             finally:
                 mine.unlink()
 

@@ -108,6 +108,7 @@ def publish(
     frozen: Frozen,
     todo: Plan,
     ahead: Mapping[str, "Sent"],
+    early: Sequence["Sent"],
     epoch: int,
     at: datetime,
     threads: int,
@@ -122,6 +123,8 @@ def publish(
 
     :arg ahead: Local name to what was uploaded already, and no manifest names yet.
 
+    :arg early: What was uploaded ahead since the version before, be it of use or not.
+
     :arg epoch: Newest epoch whose items the version has seen.
 
     :arg threads: How many files to upload at once.
@@ -133,10 +136,11 @@ def publish(
 
     """
     began = time.perf_counter()
-    left = [path for path in todo.new if path.name not in ahead]
-    sent = [ahead[path.name] for path in todo.new if path.name in ahead]
-    sent += _upload(catalog.storage, origin.store, left, threads)
-    files = (*(one.entry for one in sent), *todo.reused)
+    # A file that only seemed to be finished has grown since. Its name is taken then, so the run ends with a conflict.
+    found = {path: ahead[path.name] for path in todo.new if path.name in ahead and _is_whole(path, ahead[path.name])}
+    now = _upload(catalog.storage, origin.store, [path for path in todo.new if path not in found], threads)
+    files = (*(one.entry for one in (*found.values(), *now)), *todo.reused)
+    sent = (*early, *now)
     stats = Stats(
         rows=sum(frozen.rows.values()),
         live_bytes=sum(entry.size for entry in files),
@@ -168,6 +172,10 @@ def publish(
     )
     _report(manifest)
     return manifest
+
+
+def _is_whole(path: Path, sent: "Sent") -> bool:
+    return path.stat().st_size == sent.entry.size
 
 
 def _upload(storage: Storage, store: StoreId, files: Sequence[Path], threads: int) -> list["Sent"]:

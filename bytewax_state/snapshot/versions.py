@@ -129,7 +129,8 @@ class Versions:
         ahead = self._ahead.end() if todo.new else {}
         self._collector.note_upload(self._origin.store.file(path.name) for path in todo.new)
         origin = replace(self._origin, ancestors=self._ancestors)
-        manifest = publish(self._catalog, origin, one.frozen, todo, ahead, one.epoch, one.at, self._threads)
+        early = self._ahead.tell() if todo.new else []
+        manifest = publish(self._catalog, origin, one.frozen, todo, ahead, early, one.epoch, one.at, self._threads)
         if manifest.version == 1:
             self._check_claim(manifest)
         self._durable = Durable({entry.local: entry for entry in manifest.files}, manifest.inline)

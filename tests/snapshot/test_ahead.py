@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from bytewax_state.errors import StorageError
+from bytewax_state.errors import ConflictError, StorageError
 from bytewax_state.snapshot import ahead
 from bytewax_state.snapshot.ahead import Ahead
 from bytewax_state.snapshot.manifest import FileEntry
@@ -136,3 +136,40 @@ def test_versions_name_what_was_sent_ahead(writer: Writer, tmp_path: Path) -> No
     again = Writer(tmp_path, 0, refs)
     assert again.contents() == {0: expected}
     again.close()
+
+
+def test_a_file_that_only_seemed_to_be_finished_is_never_named(writer: Writer, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The bytes that a file ends with may be in a row too, where RocksDB stops for a while."""
+    monkeypatch.setattr(ahead, "_is_finished", lambda path: True)
+    writer.add(0)
+    writer.put(0, "k", 0)
+    writer.publish()
+    writer.versions._ahead.end()
+    writer.put(0, "k", 1)
+    writer.store.store.flush()
+    with writer.table._opened() as db:
+        db.flush()
+    (grown,) = [path for path in writer.space.live.glob("*.sst") if path.name not in writer.versions._durable.files]
+    whole = grown.read_bytes()
+    half = whole[:-200]
+    grown.unlink()
+    grown.write_bytes(half)
+    writer.versions._ahead._upload(grown)
+    grown.write_bytes(whole)
+    with pytest.raises(ConflictError, match="with other bytes"):
+        writer.publish()
+
+
+def test_what_is_sent_to_no_use_is_counted(writer: Writer) -> None:
+    """By the next version, as any byte that is written."""
+    writer.add(0)
+    writer.put(0, "k", 0)
+    writer.publish()
+    before = dict(writer.versions._durable.files)
+    writer.versions._ahead._untold.append(Sent(ENTRY, 0, 0))
+    writer.put(0, "k", 1)
+    writer.publish()
+    (*_, newest) = [writer.catalog.read(name) for name in sorted(writer.storage.list("")) if name.endswith(".manifest")]
+    assert newest.stats.uploaded_bytes == ENTRY.size + sum(
+        entry.size for entry in newest.files if entry.local not in before
+    )
