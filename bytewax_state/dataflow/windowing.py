@@ -67,11 +67,13 @@ def processor_of(
     assert clock is not None
     forget = None if settings.forget_sessions is None else _duration(settings.forget_sessions)
     windowing = Windowing(clock, windower, _accumulators(outer), outer[-1].ordered, _metadata, forget)
+    error_for = partial(error_in, codec.step_id)
+    insert_failed = partial(error_for, method="on_batch")
     snapshot_failed, builder_failed = partial(snapshot_error, codec.step_id), partial(builder_error, codec.step_id)
     converted = partial(_converted, codec.step_id, windowing)
-    rows = WindowRows(codec, windowing, converted, snapshot_failed, builder_failed)
+    rows = WindowRows(codec, windowing, converted, insert_failed, snapshot_failed, builder_failed)
     states = States(store, settings.key_groups, rows, mark, now)
-    return WindowProcessor(states, windowing, partial(error_in, codec.step_id), now)
+    return WindowProcessor(states, windowing, error_for, now)
 
 
 def class_of(operator: str) -> Any:

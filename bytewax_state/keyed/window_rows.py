@@ -55,6 +55,7 @@ class WindowRows:
         codec: StepCodec,
         windowing: Windowing,
         converted: Callable[[str, Any], Windowed],
+        insert_failed: Callable[[str], Exception],
         snapshot_failed: Callable[[str], Exception],
         builder_failed: Callable[[str], Exception],
     ) -> None:
@@ -66,6 +67,8 @@ class WindowRows:
 
         :arg converted: Makes a state of what the snapshot of Bytewax's logic for a key was, accumulators as stored.
 
+        :arg insert_failed: Makes the error that names a key whose values cannot be put into windows.
+
         :arg snapshot_failed: Makes the error that names a key whose accumulators give no snapshot.
 
         :arg builder_failed: Makes the error that names a key whose accumulators cannot be rebuilt.
@@ -75,6 +78,7 @@ class WindowRows:
         self._windowing = windowing
         self._accumulators = windowing.accumulators
         self._converted = converted
+        self._insert_failed = insert_failed
         self._snapshot_failed = snapshot_failed
         self._builder_failed = builder_failed
         self._probing = Probing(codec)
@@ -123,7 +127,10 @@ class WindowRows:
     def _contents(self, key: str, item: Windowed) -> list[Any]:
         """Return what is in the windows, as it is stored, and in the queue."""
         # What is stored is what Bytewax would store: all values are in windows that can be.
-        self._windowing.insert(key, item, item.now + item.lead, [])
+        try:
+            self._windowing.insert(key, item, item.now + item.lead, [])
+        except Exception as ex:
+            raise self._insert_failed(key) from ex
         self._windowing.note_wake(item)
         snapshot = self._accumulators.snapshot
         try:

@@ -9,6 +9,7 @@ import bytewax.operators as op
 import bytewax.operators.windowing as win
 import pytest
 from bytewax.dataflow import Dataflow
+from bytewax.errors import BytewaxRuntimeError
 from bytewax.operators.windowing import SessionWindower, SlidingWindower, TumblingWindower
 from bytewax.testing import TestingSink, TestingSource, TimeTestingGetter
 from hypothesis import given
@@ -227,6 +228,29 @@ def test_a_key_without_sessions_is_forgotten(backend: str, tmp_path: Path) -> No
     clock.advance(timedelta(hours=2))
     assert ours.activate([]) == []
     assert ours.rows() == set()
+    ours.store.close()
+
+
+@pytest.mark.parametrize("backend", ["heap", "rocksdb-0"])
+def test_a_folder_that_fails_on_values_that_waited(backend: str, tmp_path: Path) -> None:
+    """It is told with step and key, though it is called as late as when bytes are made of the state."""
+
+    def fail(acc: list[Any], value: Any) -> list[Any]:
+        raise ZeroDivisionError
+
+    def make(up: Any, clock: Any, windower: Any, ordered: bool) -> Any:
+        return win.fold_window("s", up, clock, windower, list, fail, list.__add__, ordered).down
+
+    ours = Ours(TimeTestingGetter(at(0)), tmp_path)
+    definition = Definition(make, TumblingWindower(60 * SECOND, START), ordered=False)
+    ours.begin(definition, backend)
+
+    def put_and_freeze() -> None:
+        ours.activate([("a", (0, 0))])
+        ours.store.freeze(tmp_path / "frozen")
+
+    with pytest.raises(BytewaxRuntimeError, match=r"on_batch.* in step 'flow\.s.*'a'"):
+        put_and_freeze()
     ours.store.close()
 
 
