@@ -10,7 +10,7 @@ from collections.abc import Callable, Sequence
 from datetime import datetime, timezone
 from typing import Any, TypeAlias
 
-from bytewax_state.keyed.windowed import DAY, NEVER, SECOND, Entry, Windowed, microseconds
+from bytewax_state.keyed.windowed import DAY, NEVER, SECOND, Entry, Windowed, microseconds, plain
 from bytewax_state.store.timers import ORIGIN, from_microseconds
 
 Now: TypeAlias = Callable[[], datetime]
@@ -84,7 +84,7 @@ class Clock(ABC):
 
         :arg wake: The watermark at which something happens; not less.
 
-        :returns: Time; `None`: never.
+        :returns: Time, which may be after the last that there is; `None`: never.
 
         """
 
@@ -161,7 +161,8 @@ class EventTime(Clock):
         if queue is None:
             queue = state.queue = []
         for value in values:
-            passed = timestamp_of(value) - ORIGIN
+            time = timestamp_of(value)
+            passed = (time if type(time) is datetime else plain(time)) - ORIGIN
             at = passed.days * DAY + passed.seconds * SECOND + passed.microseconds
             if at - wait > watermark:
                 watermark = at - wait

@@ -25,6 +25,9 @@ END = 315_537_897_599_999_999
 
 ROOM = 8
 
+OUT_OF_RANGE = "date value out of range"
+"""What Python says of a time after the last one."""
+
 UNBUILT = object()
 """The accumulator of a window into which nothing was put."""
 
@@ -81,5 +84,16 @@ def microseconds(time: datetime) -> int:
     :arg time: Aware.
 
     """
-    passed = time - ORIGIN
+    passed = (time if type(time) is datetime else plain(time)) - ORIGIN
     return passed.days * DAY + passed.seconds * SECOND + passed.microseconds
+
+
+def plain(time: Any) -> Any:
+    """Make a time plain. A subclass may subtract in ways of its own, and know no time as early as the origin.
+
+    :returns: The same instant; what is no `datetime` at all is left alone.
+
+    """
+    if not isinstance(time, datetime):
+        return time
+    return datetime.combine(datetime.date(time), datetime.time(time), time.tzinfo)

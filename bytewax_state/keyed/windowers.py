@@ -7,7 +7,7 @@ nor when a watermark comes somewhere (`clocks`).
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 
-from bytewax_state.keyed.windowed import NEVER, Window, Windowed
+from bytewax_state.keyed.windowed import END, NEVER, OUT_OF_RANGE, Window, Windowed
 
 LATE_SESSION = -1
 """The id that stands for the session of a value that is late."""
@@ -104,6 +104,8 @@ class Sliding(Windower):
         if window is None:
             begin = self._align_to + number * self._offset
             end = begin + self._length
+            if end > END:
+                raise OverflowError(OUT_OF_RANGE)
             window = state.windows[number] = Window(number, begin, end)
             if end < state.next_us:
                 state.next_us = end

@@ -16,7 +16,18 @@ from bytewax_state.keyed.clocks import Clock
 from bytewax_state.keyed.processor import Item
 from bytewax_state.keyed.states import States
 from bytewax_state.keyed.timed import TimedProcessor
-from bytewax_state.keyed.windowed import END, FORGOTTEN, NEVER, ROOM, Entry, Window, Windowed, first_of, microseconds
+from bytewax_state.keyed.windowed import (
+    END,
+    FORGOTTEN,
+    NEVER,
+    OUT_OF_RANGE,
+    ROOM,
+    Entry,
+    Window,
+    Windowed,
+    first_of,
+    microseconds,
+)
 from bytewax_state.keyed.windowers import Windower
 from bytewax_state.store.timers import from_microseconds
 
@@ -51,17 +62,26 @@ class Windowing:
         self.is_eager = not (self.is_lazy or self.is_ordered)
 
     def due(self, state: Windowed) -> int | None:
-        """Say when to wake a key; `None`: never."""
+        """Say when to wake a key; `None`: never.
+
+        :raises OverflowError: If Bytewax fails on it too, as it would look at the key after the last of all times.
+
+        """
         if state.wake >= NEVER:
             return None if self.forget is None or not self.clock.is_system else min(state.now + self.forget, END)
+        due = self._due(state)
+        return due if due is not None and due <= END else None
+
+    def _due(self, state: Windowed) -> int | None:
         if self.is_lazy and state.lead <= 0:
             # Bytewax would look from some time before on, again and again.
-            due = state.wake - state.lead
-            return due if due <= END else None
+            return state.wake - state.lead
         asked = state.next_us - self.windower.tick
         if self.is_ordered and state.queue:
             # As in Bytewax, it is the one that came first, and not the one with the first timestamp.
             asked = min(asked, state.queue[0][0])
+        if asked > END:
+            raise OverflowError(OUT_OF_RANGE)
         return self.clock.due(state, asked, state.wake)
 
     def insert(self, key: str, state: Windowed, watermark: int, out: list[Item]) -> None:
@@ -199,9 +219,9 @@ class WindowProcessor(TimedProcessor[Windowed]):
         self._column.change((key,))
         try:
             self._flush(key, item, END, out)
+            self._schedule(key, item)
         except Exception as ex:
             raise self._error_for(key, "on_eof") from ex
-        self._schedule(key, item)
 
     def _schedule(self, key: str, state: Windowed) -> None:
         """Schedule a key that may be scheduled already. A timer that is early is left alone: it costs a look."""

@@ -1,6 +1,7 @@
 """Windows on plain values: what Bytewax's own logics do, call by call, at any time, and whatever is spilled."""
 
-from datetime import timedelta
+from collections.abc import Callable
+from datetime import datetime, timedelta
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from typing import Any
@@ -10,7 +11,7 @@ import bytewax.operators.windowing as win
 import pytest
 from bytewax.dataflow import Dataflow
 from bytewax.errors import BytewaxRuntimeError
-from bytewax.operators.windowing import SessionWindower, SlidingWindower, TumblingWindower
+from bytewax.operators.windowing import UTC_MAX, SessionWindower, SlidingWindower, TumblingWindower
 from bytewax.testing import TestingSink, TestingSource, TimeTestingGetter
 from hypothesis import given
 from hypothesis import strategies as st
@@ -228,6 +229,78 @@ def test_a_key_without_sessions_is_forgotten(backend: str, tmp_path: Path) -> No
     clock.advance(timedelta(hours=2))
     assert ours.activate([]) == []
     assert ours.rows() == set()
+    ours.store.close()
+
+
+class Stamp(datetime):
+    """Knows no time as early as the first, as some libraries' timestamps do not."""
+
+    def __sub__(self, other: Any) -> Any:
+        if isinstance(other, datetime) and other.year == 1:
+            raise OverflowError
+        return super().__sub__(other)
+
+
+def _stamped(value: Any) -> datetime:
+    time = at(value[0])
+    return Stamp.combine(time.date(), time.time(), time.tzinfo)
+
+
+def _far(value: Any) -> datetime:
+    return at(value[0]).replace(year=9000)
+
+
+TOTAL = MAKES["fold"]
+UNUSUAL = {
+    "subclass": {"timestamp": _stamped},
+    "subclass, asked": {"timestamp": _stamped, "to_system": lambda time: time},
+    "far": {"timestamp": _far, "wait": timedelta.max},
+    "far, asked": {"timestamp": _far, "wait": timedelta.max, "to_system": lambda time: time},
+}
+
+
+@pytest.mark.parametrize("unusual", UNUSUAL.values(), ids=UNUSUAL)
+@pytest.mark.parametrize("windower", [TumblingWindower(7 * SECOND, START), SessionWindower(5 * SECOND)])
+@pytest.mark.parametrize("by_logic", [True, False])
+def test_unusual_timestamps(unusual: dict[str, Any], windower: Any, by_logic: bool, tmp_path: Path) -> None:
+    """They may be of a subclass of `datetime`, and windows may be due after the last time that there is."""
+    clock = TimeTestingGetter(at(15))
+    definition = Definition(TOTAL, windower, **unusual)
+    plain, ours = Plain(clock), Ours(clock, tmp_path)
+    for run in range(2):
+        plain.begin(definition)
+        ours.begin(definition, "rocksdb-0", by_logic=by_logic and not run)
+        for second in (1, 12, 3, 40):
+            items = [("a", (second + 60 * run, 0))]
+            assert ours.activate(items) == plain.activate(items)
+            clock.advance(9 * SECOND)
+    assert ours.end() == plain.end()
+    ours.store.close()
+
+
+@pytest.mark.parametrize("timestamp", [lambda value: value, lambda value: at(0).replace(tzinfo=None)])
+def test_what_is_no_aware_time_names_the_key(timestamp: Callable[[Any], Any], tmp_path: Path) -> None:
+    """As Bytewax does, where it takes it for a timestamp."""
+    ours = Ours(TimeTestingGetter(at(15)), tmp_path)
+    ours.begin(Definition(TOTAL, SessionWindower(SECOND), timestamp=timestamp), "heap")
+    with pytest.raises(BytewaxRuntimeError, match=r"on_batch.*'a'"):
+        ours.activate([("a", (0, 0))])
+    ours.store.close()
+
+
+@pytest.mark.parametrize("windower", [TumblingWindower(SECOND, START), SessionWindower(SECOND)])
+def test_a_window_that_ends_after_the_last_time(windower: Any, tmp_path: Path) -> None:
+    """It can never close, so that is an error, as in Bytewax; no value is left in it without a word."""
+    clock = TimeTestingGetter(at(15))
+    definition = Definition(TOTAL, windower, timestamp=lambda value: UTC_MAX)
+    plain, ours = Plain(clock), Ours(clock, tmp_path)
+    plain.begin(definition)
+    ours.begin(definition, "heap")
+    assert ours.activate([("a", (0, 0))]) == plain.activate([("a", (0, 0))])
+    with pytest.raises(OverflowError):
+        plain.end()
+    with pytest.raises(BytewaxRuntimeError, match=r"on_eof.*'a'"):
+        ours.end()
     ours.store.close()
 
 

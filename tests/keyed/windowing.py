@@ -51,6 +51,7 @@ class Definition:
     own_time: bool = False
     """Whether the clock has functions of the user's."""
     to_system: Callable[[datetime], datetime | None] | None = None
+    timestamp: Callable[[Any], datetime] = lambda value: at(value[0])
 
     def step(self, time: TimeTestingGetter, plain: bool) -> tuple[Any, tuple[Any, ...]]:
         """Make the core step, and those around it."""
@@ -63,7 +64,7 @@ class Definition:
     def _clock(self, time: TimeTestingGetter, plain: bool) -> "Clock[Any, Any]":
         if self.wait is None:
             return _TestedSystemClock(time) if plain else SystemClock()
-        clock: EventClock[Any] = EventClock(lambda value: at(value[0]), self.wait)
+        clock: EventClock[Any] = EventClock(self.timestamp, self.wait)
         if plain or self.own_time:
             clock = replace(clock, now_getter=time.get)
         return replace(clock, to_system_utc=self.to_system) if self.to_system else clock
