@@ -52,7 +52,7 @@ class Windowed:
     """The state of a key."""
 
     now: int
-    """The latest time that its clock has read. The clock of a key never goes back, though the system's may."""
+    """The latest time that its clock has read. An event clock of a key never goes back, though the system's may."""
     lead: int
     """By how much its watermark is before the time, which is below zero where it is behind. It is all that an event
     clock keeps: the watermark goes on with the time, until an item sets it further ahead."""

@@ -304,6 +304,27 @@ def test_a_window_that_ends_after_the_last_time(windower: Any, tmp_path: Path) -
     ours.store.close()
 
 
+@pytest.mark.parametrize("backend", BACKENDS)
+@pytest.mark.parametrize("windower", [TumblingWindower(10 * SECOND, START), SessionWindower(5 * SECOND)])
+def test_a_host_that_is_behind(windower: Any, backend: str, tmp_path: Path) -> None:
+    """Goes by its own time, and not by that of the run before, and forgets no session for it."""
+    clock = TimeTestingGetter(at(3600))
+    plain, ours = Plain(clock), Ours(clock, tmp_path, forget_sessions=timedelta(hours=1))
+    for back in (600, 0):
+        plain.begin(Definition(TOTAL, windower, wait=None))
+        ours.begin(Definition(TOTAL, windower, wait=None), backend)
+        for number in range(6):
+            assert ours.activate([("a", (number, 0))]) == plain.activate([("a", (number, 0))])
+            clock.advance(4 * SECOND)
+            assert ours.activate([]) == plain.activate([])
+        clock.advance(60 * SECOND)
+        assert ours.activate([]) == plain.activate([])
+        assert ours.activate([("a", (9, 0))]) == plain.activate([("a", (9, 0))])
+        clock.advance(-back * SECOND)
+    assert ours.end() == plain.end()
+    ours.store.close()
+
+
 @pytest.mark.parametrize("backend", ["heap", "rocksdb-0"])
 def test_a_folder_that_fails_on_values_that_waited(backend: str, tmp_path: Path) -> None:
     """It is told with step and key, though it is called as late as when bytes are made of the state."""
