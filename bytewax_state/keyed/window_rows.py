@@ -126,12 +126,14 @@ class WindowRows:
 
     def _contents(self, key: str, item: Windowed) -> list[Any]:
         """Return what is in the windows, as it is stored, and in the queue."""
-        # What is stored is what Bytewax would store: all values are in windows that can be.
-        try:
-            self._windowing.insert(key, item, item.now + item.lead, [])
-        except Exception as ex:
-            raise self._insert_failed(key) from ex
-        self._windowing.note_wake(item)
+        if self._windowing.is_lazy:
+            # What is stored is what Bytewax would store: all values are in windows that can be. Elsewhere only an
+            # earlier execution may have left such values, and what the windows emit for them would be lost here.
+            try:
+                self._windowing.insert(key, item, item.now + item.lead, [])
+            except Exception as ex:
+                raise self._insert_failed(key) from ex
+            self._windowing.note_wake(item)
         snapshot = self._accumulators.snapshot
         try:
             found = [snapshot(window.acc) for window in item.windows.values()]

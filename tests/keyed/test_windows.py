@@ -348,6 +348,22 @@ def test_a_folder_that_fails_on_values_that_waited(backend: str, tmp_path: Path)
     ours.store.close()
 
 
+def test_what_windows_emit_is_not_lost_to_a_freeze(tmp_path: Path) -> None:
+    """Where a run without an order goes on with values that one with an order has left waiting."""
+    clock = TimeTestingGetter(at(0))
+    plain, ours = Plain(clock), Ours(clock, tmp_path)
+    for ordered in (True, False):
+        definition = Definition(MAKES["user"], TumblingWindower(60 * SECOND, START), ordered)
+        plain.begin(definition)
+        ours.begin(definition, "heap")
+        items = [("a", (5, 0))] if ordered else []
+        assert ours.activate(items) == plain.activate(items) == []
+    ours.processor._column.change(["a"])
+    ours.store.flush()
+    assert ours.end() == plain.end() != []
+    ours.store.close()
+
+
 class OwnClock(win.EventClock[Any]):
     """Is not Bytewax's own, though nothing about it is another."""
 
