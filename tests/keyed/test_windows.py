@@ -356,7 +356,7 @@ def test_what_windows_emit_is_not_lost_to_a_freeze(tmp_path: Path) -> None:
         definition = Definition(MAKES["user"], TumblingWindower(60 * SECOND, START), ordered)
         plain.begin(definition)
         ours.begin(definition, "heap")
-        items = [("a", (5, 0))] if ordered else []
+        items = [("a", (5, 1))] if ordered else []
         assert ours.activate(items) == plain.activate(items) == []
     ours.processor._column.change(["a"])
     ours.store.flush()
