@@ -109,3 +109,17 @@ def test_all_is_thawed_when_the_last_store_is_closed(before: str, tmp_path: Path
     command = [sys.executable, "-c", THAW, str(tmp_path), before]
     done = subprocess.run(command, check=True, capture_output=True, text=True)
     assert done.stdout.split() == ["True", str(before == "frozen")]
+
+
+def test_what_has_grown_by_less_than_a_quarter_is_not_frozen(store: BoxStore) -> None:
+    """Each freeze may keep a cycle of every key for ever, so that their number must not go with that of the keys."""
+    column, keys = store.states.column, 8 * GROWTH
+    put(column, 0, 0, keys)
+    gc.collect()
+    frozen = gc.get_freeze_count()
+    put(column, Cycle(), keys, keys + keys // 4 - BATCH)
+    gc.collect()
+    assert gc.get_freeze_count() <= frozen
+    put(column, Cycle(), keys + keys // 4 - BATCH, keys + keys // 4)
+    gc.collect()
+    assert gc.get_freeze_count() > frozen
