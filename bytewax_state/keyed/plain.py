@@ -46,13 +46,12 @@ class PlainProcessor(Processor):
         column = self._column
         if column.is_volatile:
             self._take(items, out)
-            column.settle()
         else:
             keys = [key for key, _ in items]
             column.fetch(keys)
             self._take(items, out)
             column.change(keys)
-            column.settle()
+        column.settle()
         return out
 
     @abstractmethod
